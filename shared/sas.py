@@ -1,0 +1,76 @@
+"""Shared access signatures: the least right, for the least time.
+
+With an identity they are user delegation SAS, signed with a key that storage lends for up to seven days;
+with a connection string they are signed with the account key. Either way they are https only, except for
+local storage that answers http.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from azure.storage.blob import UserDelegationKey, generate_blob_sas, generate_container_sas
+
+from shared.problems import Code, Problem
+from shared.storage import Storage
+
+# Storage refuses a token that starts in its future, and clocks differ.
+_SKEW = timedelta(minutes=15)
+_KEY_LIFETIME = timedelta(days=6, hours=23)
+
+
+class Signer:
+    """Signs SAS tokens for one storage account; the delegation key is fetched once and kept."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._key: UserDelegationKey | None = None
+        self._key_expires: datetime | None = None
+        self._fetching = asyncio.Lock()
+
+    async def container_sas(self, container: str, permissions: str, expires: datetime) -> str:
+        """A container SAS (``sr=c``) with the rights ``permissions``, such as ``rl``; no leading ``?``."""
+        return str(
+            generate_container_sas(
+                self._storage.account,
+                container,
+                permission=permissions,
+                expiry=expires,
+                **await self._signing(expires),
+            )
+        )
+
+    async def blob_sas(self, container: str, name: str, permissions: str, expires: datetime) -> str:
+        """A SAS of one blob (``sr=b``) with the rights ``permissions``; no leading ``?``."""
+        return str(
+            generate_blob_sas(
+                self._storage.account,
+                container,
+                name,
+                permission=permissions,
+                expiry=expires,
+                **await self._signing(expires),
+            )
+        )
+
+    async def _signing(self, expires: datetime) -> dict[str, Any]:
+        start = self._storage.now() - _SKEW
+        secure = str(self._storage.blob_service.url).startswith("https")
+        signing: dict[str, Any] = {"start": start, "protocol": "https" if secure else None}
+        if self._storage.account_key is not None:
+            return signing | {"account_key": self._storage.account_key}
+        if self._storage.credential is None:
+            raise Problem(
+                Code.STORAGE_DENIED,
+                "The storage connection can sign no SAS: it has neither an account key nor an identity. "
+                "Use a connection string with AccountKey, or the __blobServiceUri settings.",
+            )
+        return signing | {"user_delegation_key": await self._delegation_key(start, expires)}
+
+    async def _delegation_key(self, start: datetime, expires: datetime) -> UserDelegationKey:
+        async with self._fetching:
+            if self._key is None or self._key_expires is None or self._key_expires < expires:
+                until = max(self._storage.now() + _KEY_LIFETIME, expires)
+                self._key = await self._storage.blob_service.get_user_delegation_key(start, until)
+                self._key_expires = until
+            return self._key

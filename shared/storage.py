@@ -1,0 +1,324 @@
+"""Blobs and queues, with the conditional writes that everything else rests on."""
+
+import base64
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Self
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.core.pipeline.policies import AsyncRetryPolicy
+from azure.identity.aio import ManagedIdentityCredential
+from azure.storage.blob import ContentSettings
+from azure.storage.blob.aio import BlobClient, BlobServiceClient
+from azure.storage.queue.aio import QueueServiceClient
+
+from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+JSON = "application/json"
+
+
+class Conflict(Exception):
+    """A conditional write did not find the blob as it had to be (409 or 412, or it is gone)."""
+
+
+class _Retry(AsyncRetryPolicy[Any, Any]):
+    """azure-core's retries, for a storage client, whose own wait 15 s at first and take 429 for final."""
+
+    def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
+        # Left by the storage client for its own policy, which fails over to secondary hosts.
+        options.pop("hosts", None)
+        options.pop("location_mode", None)
+        return super().configure_retries(options)
+
+
+class Clock:
+    """The storage service's time, whatever the instance's own clock says (rule R10).
+
+    Every reply carries the service's Date; between two replies a monotonic counter goes on from it.
+    """
+
+    def __init__(self) -> None:
+        self._date = datetime.now(UTC)
+        self._read_at = time.monotonic()
+
+    def observe(self, response: Any) -> None:
+        """Takes the Date of a reply, as the client's ``raw_response_hook``."""
+        header = response.http_response.headers.get("Date")
+        if header:
+            self._date = parsedate_to_datetime(header)
+            self._read_at = time.monotonic()
+
+    def now(self) -> datetime:
+        """The time at the storage service, aware and in UTC."""
+        return self._date + timedelta(seconds=time.monotonic() - self._read_at)
+
+
+@dataclass(frozen=True)
+class BlobHead:
+    """What a listing or a HEAD tells of a blob; ``md5`` is absent where storage has none."""
+
+    name: str
+    etag: str
+    size: int
+    last_modified: datetime
+    md5: bytes | None = None
+    content_type: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A blob, or the range of it that was asked for; ``head.size`` is the whole blob's."""
+
+    data: bytes
+    head: BlobHead
+
+    @property
+    def etag(self) -> str:
+        """The version that was read."""
+        return self.head.etag
+
+
+class Storage:
+    """The bundle's storage account.
+
+    Reads give None for what is not there. Conditional writes raise :class:`Conflict`. Any other failure
+    is azure-core's own ``HttpResponseError`` or ``ServiceRequestError``, after the retries below.
+    """
+
+    def __init__(self, blobs: BlobServiceClient, queues: QueueServiceClient, clock: Clock) -> None:
+        self.blob_service = blobs
+        self.queue_service = queues
+        self.clock = clock
+        self.credential: ManagedIdentityCredential | None = None
+        self.account_key: str | None = None
+        self.account = blobs.account_name or ""
+
+    @classmethod
+    def connect(cls, settings: Settings, **client_options: Any) -> Self:
+        """Opens the account that the settings name; nothing is sent yet.
+
+        ``client_options`` go to both clients (``transport``, ``connection_verify``, ``credential``).
+        """
+        clock = Clock()
+        options: dict[str, Any] = {
+            "retry_policy": _Retry(
+                retry_total=4,
+                retry_backoff_factor=0.4,
+                retry_backoff_max=10,
+                retry_on_status_codes=[408, 429, 500, 502, 503, 504],
+            ),
+            "connection_timeout": 10,
+            "read_timeout": 60,
+            "raw_response_hook": clock.observe,
+        } | client_options
+        given = options.pop("credential", None)
+        if settings.model_storage is not None:
+            storage = cls(
+                BlobServiceClient.from_connection_string(settings.model_storage, **options),
+                QueueServiceClient.from_connection_string(settings.model_storage, **options),
+                clock,
+            )
+            storage.account_key = getattr(storage.blob_service.credential, "account_key", None)
+            return storage
+        assert settings.blob_service_uri is not None and settings.queue_service_uri is not None
+        credential = given or ManagedIdentityCredential(client_id=settings.identity_client_id)
+        storage = cls(
+            BlobServiceClient(settings.blob_service_uri, credential=credential, **options),
+            QueueServiceClient(settings.queue_service_uri, credential=credential, **options),
+            clock,
+        )
+        storage.credential = credential
+        return storage
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self.blob_service.close()
+        await self.queue_service.close()
+        if self.credential is not None:
+            await self.credential.close()
+
+    def now(self) -> datetime:
+        """The time at the storage service."""
+        return self.clock.now()
+
+    def blob(self, container: str, name: str) -> BlobClient:
+        """The client of one blob."""
+        return self.blob_service.get_blob_client(container, name)
+
+    async def head(self, container: str, name: str) -> BlobHead | None:
+        """Properties and metadata of a blob."""
+        try:
+            properties = await self.blob(container, name).get_blob_properties()
+        except HttpResponseError as error:
+            if error.status_code == 404:
+                return None
+            raise
+        return _head(properties)
+
+    async def read(
+        self, container: str, name: str, *, offset: int | None = None, length: int | None = None
+    ) -> Blob | None:
+        """A blob, or ``length`` bytes of it from ``offset``, in one request."""
+        client = self.blob(container, name)
+        try:
+            stream = await client.download_blob(offset=offset, length=length, max_concurrency=1)
+            data = await stream.readall()
+        except HttpResponseError as error:
+            if error.status_code == 416:  # an empty blob has no range
+                head = await self.head(container, name)
+                return None if head is None else Blob(b"", head)
+            if error.status_code == 404:
+                return None
+            raise
+        return Blob(data, _head(stream.properties))
+
+    async def create(
+        self,
+        container: str,
+        name: str,
+        data: bytes,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = JSON,
+    ) -> str:
+        """Writes a blob that must not exist yet; its ETag."""
+        return await self._write(container, name, data, metadata, content_type, overwrite=False)
+
+    async def replace(
+        self,
+        container: str,
+        name: str,
+        data: bytes,
+        etag: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = JSON,
+    ) -> str:
+        """Writes a blob whose version must still be ``etag``; the new ETag."""
+        return await self._write(container, name, data, metadata, content_type, overwrite=True, etag=etag)
+
+    async def put(
+        self,
+        container: str,
+        name: str,
+        data: bytes,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = JSON,
+    ) -> str:
+        """Writes a blob whatever was there; its ETag."""
+        return await self._write(container, name, data, metadata, content_type, overwrite=True)
+
+    async def _write(
+        self,
+        container: str,
+        name: str,
+        data: bytes,
+        metadata: Mapping[str, str] | None,
+        content_type: str,
+        *,
+        overwrite: bool,
+        etag: str | None = None,
+    ) -> str:
+        condition: dict[str, Any] = (
+            {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        )
+        try:
+            written = await self.blob(container, name).upload_blob(
+                data,
+                overwrite=overwrite,
+                metadata=dict(metadata or {}),
+                content_settings=ContentSettings(content_type=content_type),
+                max_concurrency=1,
+                **condition,
+            )
+        except HttpResponseError as error:
+            if error.status_code in (409, 412) or (etag is not None and error.status_code == 404):
+                raise Conflict(f"{container} {error.status_code}") from None
+            raise
+        return str(written["etag"])
+
+    async def delete(self, container: str, name: str, etag: str | None = None) -> bool:
+        """Deletes a blob, if it still is version ``etag`` where one is given; False if it was gone.
+
+        Raises:
+            Conflict: it is another version by now.
+        """
+        condition: dict[str, Any] = (
+            {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        )
+        try:
+            await self.blob(container, name).delete_blob(**condition)
+        except HttpResponseError as error:
+            if error.status_code == 404:
+                return False
+            if error.status_code in (409, 412):
+                raise Conflict(f"{container} {error.status_code}") from None
+            raise
+        return True
+
+    async def list(
+        self, container: str, prefix: str = "", *, metadata: bool = False, page_size: int = 5000
+    ) -> AsyncIterator[BlobHead]:
+        """The blobs whose names start with ``prefix``, by name, one request a page."""
+        client = self.blob_service.get_container_client(container)
+        found = client.list_blobs(
+            name_starts_with=prefix or None,
+            include=["metadata"] if metadata else None,
+            results_per_page=page_size,
+        )
+        async for properties in found:
+            yield _head(properties)
+
+    async def enqueue(self, queue: str, message: Mapping[str, Any], *, delay_seconds: int = 0) -> None:
+        """Sends a JSON message, in base64 as host.json says queue messages are."""
+        text = base64.b64encode(json.dumps(message).encode()).decode()
+        await self.queue_service.get_queue_client(queue).send_message(
+            text, visibility_timeout=delay_seconds or None
+        )
+
+    async def ensure(self, containers: tuple[str, ...], queues: tuple[str, ...]) -> None:
+        """Creates what does not exist; in Azure the template has done it."""
+        for container in containers:
+            try:
+                await self.blob_service.create_container(container)
+            except ResourceExistsError:
+                logger.debug("container %s exists", container)
+        for queue in queues:
+            try:
+                await self.queue_service.create_queue(queue)
+            except ResourceExistsError:
+                logger.debug("queue %s exists", queue)
+
+
+def _head(properties: Any) -> BlobHead:
+    settings = properties.content_settings
+    return BlobHead(
+        name=properties.name,
+        etag=_quoted(properties.etag),
+        size=properties.size,
+        last_modified=properties.last_modified,
+        md5=bytes(settings.content_md5) if settings and settings.content_md5 else None,
+        content_type=settings.content_type if settings else None,
+        metadata={key.lower(): value for key, value in (properties.metadata or {}).items()},
+    )
+
+
+def _quoted(etag: str) -> str:
+    """Listings give an ETag without its quotes, replies with them; one spelling compares equal."""
+    return etag if etag.startswith('"') else f'"{etag}"'

@@ -14,7 +14,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.core.pipeline.policies import AsyncRetryPolicy
 from azure.identity.aio import ManagedIdentityCredential
-from azure.storage.blob import ContentSettings
+from azure.storage.blob import ContentSettings, LocationMode
 from azure.storage.blob.aio import BlobClient, BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
@@ -37,6 +37,12 @@ class _Retry(AsyncRetryPolicy[Any, Any]):
         options.pop("hosts", None)
         options.pop("location_mode", None)
         return super().configure_retries(options)
+
+    async def send(self, request: Any) -> Any:
+        response = await super().send(request)
+        # Read by the storage client's own deserializers.
+        response.http_response.location_mode = LocationMode.PRIMARY
+        return response
 
 
 class Clock:

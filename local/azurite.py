@@ -66,7 +66,7 @@ class Azurite:
             environment["NODE_EXTRA_CA_CERTS"] = str(certificate.certificate)
         # A file, not a pipe: nothing has to keep reading it.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-            process = subprocess.Popen(  # noqa: SIM115 - lives until stop()
+            process = subprocess.Popen(
                 tethered(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -30,8 +30,10 @@ def fetch(folder: Path = PROTOS) -> None:
     """Downloads the pinned wheel, checked by its hash, and unpacks its messages into `folder`."""
     with tempfile.TemporaryDirectory() as downloads:
         subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-            + ["--dest", downloads, "--requirement", str(ROOT / "local" / "protos.txt")],
+            [
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"),
+                *("--dest", downloads, "--requirement", str(ROOT / "local" / "protos.txt")),
+            ],
             check=True,
         )
         (wheel,) = Path(downloads).glob("*.whl")
@@ -61,7 +63,7 @@ def load(folder: Path = PROTOS) -> SimpleNamespace:
         PACKAGE, package, submodule_search_locations=[str(package.parent)]
     )
     if not package.exists() or spec is None:
-        raise ProtosMissing(f"{folder} holds no FunctionRpc messages; `python -m local.protos` downloads them")
+        raise ProtosMissing(f"{folder} holds no FunctionRpc messages; `make run` and `make test` fetch them")
     sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
     messages = SimpleNamespace()
     for name in MODULES:

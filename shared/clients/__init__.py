@@ -1,0 +1,143 @@
+"""Conversion services as the pipeline sees them: one protocol, one file per service.
+
+Every call raises `ServiceFault` when the service did not do its work, and says there whether to
+try again. No fault, result or repr of these carries a SAS, a key, a token or a URL's query.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from shared.conversion import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder of blobs. `folder` has no slash at either end, and is "" for the whole container;
+    `sas` is a query string without its "?", or None where the service has rights of its own."""
+
+    account: str
+    container: str
+    folder: str
+    sas: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a service is asked to do.
+
+    `id` is the conversion's, and what makes a repeated order the same one. `model` is relative to
+    the input folder. Without `formats` the service makes what it makes by itself. `options` are
+    the settings' own for this service. `repeated` says that this order may have been given before.
+    """
+
+    id: str
+    input: Place
+    model: str
+    output: Place
+    formats: Sequence[Mapping[str, Any]] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    root_filename: str | None = None
+    callback: str | None = None
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something a person should know about a conversion that goes on, or went well."""
+
+    code: str
+    title: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """`service_id` is the service's own name for the conversion, `trace_id` for the call."""
+
+    service_id: str
+    trace_id: str | None = None
+    warnings: tuple[Warned, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file that the service says it wrote; `path` is the blob's name in the output container,
+    `size` in bytes, `role` "companion" for a file that another one needs. None is not said."""
+
+    path: str
+    type: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the service answers when asked.
+
+    `word` is its own for `status`. `outputs` is None when it does not say what it wrote: the output
+    folder does. `code` and `message` are its own, of a failure.
+    """
+
+    status: Status
+    word: str
+    percent: int | None = None
+    code: str | None = None
+    message: str | None = None
+    outputs: tuple[OutputFile, ...] | None = None
+    warnings: tuple[Warned, ...] = ()
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+    trace_id: str | None = None
+
+
+class ConversionService(Protocol):
+    """A client of one conversion service; safe to share between conversions that run at once."""
+
+    name: str
+    reads: frozenset[str]
+
+    def check(self, extension: str, formats: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> None:
+        """Refuse what the service cannot do, before it is asked.
+
+        Raises:
+            Problem: `unsupported-format`, `unsupported-output` or `invalid-settings`, naming the key.
+        """
+
+    async def start(self, order: Order) -> Started:
+        """Begin a conversion. The same order again is the same conversion, where the service can
+        tell; where it cannot, a warning says so.
+
+        Raises:
+            ServiceFault
+        """
+
+    async def poll(self, service_id: str) -> Progress:
+        """How far the conversion is.
+
+        Raises:
+            ServiceFault
+        """
+
+    async def cancel(self, service_id: str) -> None:
+        """Stop a conversion that nobody wants any more, where the service can: it need not.
+
+        Raises:
+            ServiceFault
+        """
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+__all__ = [
+    "ConversionService",
+    "Order",
+    "OutputFile",
+    "Place",
+    "Progress",
+    "Started",
+    "Status",
+    "Warned",
+]

@@ -89,7 +89,7 @@ def own_values(app: Path, environment: Mapping[str, str]) -> dict[str, str]:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             values = {str(name): str(value) for name, value in content["Values"].items()}
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f'{file} must be JSON with an object "Values": {error!r}') from error
     return values | dict(environment)
 

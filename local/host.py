@@ -6,6 +6,7 @@ their own, hands every event to the worker process, and leaves nothing behind.
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -31,6 +32,10 @@ from local.runtime import Runtime
 ENDPOINTS = "endpoints.json"
 
 
+class AlreadyRunning(Exception):
+    """Another host keeps this state folder."""
+
+
 @dataclass(frozen=True)
 class Endpoints:
     """What a running host can be used by; the content of endpoints.json."""
@@ -54,13 +59,19 @@ class Host:
 
 
 @contextlib.asynccontextmanager
-async def running(app: Path, state: Path, environment: Mapping[str, str], log: Log) -> AsyncIterator[Host]:
+async def running(
+    app: Path, state: Path, environment: Mapping[str, str], *, level: str = "Information"
+) -> AsyncIterator[Host]:
     """Runs the function app in the folder `app`, and keeps `state`/endpoints.json meanwhile.
 
-    Raises `AppBroken`, `ConfigError` or `AzuriteFailed` where it cannot start.
+    `environment` is the user's; what functions log from `level` on is also shown on the console.
+    Raises `AlreadyRunning`, and `AppBroken`, `ConfigError` or `AzuriteFailed` where it cannot start.
     """
     own = own_values(app, environment)
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(_locked(state))
+        log = Log(state / "host.log", level=level)
+        stack.callback(log.close)
         storage = own.get("MODEL_STORAGE")
         if storage is None:
             storage = stack.enter_context(Azurite.start()).connection_string
@@ -143,6 +154,9 @@ async def _listening(
             if not task.cancelled() and not failed.done():
                 failed.set_exception(task.exception() or AppBroken("a listener ended"))
 
+        for listener in listeners:
+            if not isinstance(listener, TimerListener):
+                await listener.prepare()
         tasks = [asyncio.create_task(listener.run()) for listener in listeners]
         for task in tasks:
             task.add_done_callback(ended)
@@ -162,9 +176,19 @@ def _schedule(function: Function, settings: Mapping[str, str]) -> Schedule:
 
 
 @contextlib.contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(f"a host is running already; see {state / ENDPOINTS}") from None
+        yield
+
+
+@contextlib.contextmanager
 def _published(endpoints: Endpoints, file: Path) -> Iterator[None]:
     # Owner only: with a storage of the user's own, it holds that storage's key.
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         json.dump(asdict(endpoints), stream, indent=2)

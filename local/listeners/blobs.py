@@ -53,10 +53,13 @@ class BlobListener:
         self._parallel = asyncio.Semaphore(config.blob_parallel)
         self._seen: dict[str, str] = {}
 
-    async def run(self) -> None:
-        """Until cancelled."""
+    async def prepare(self) -> None:
+        """Creates the container, so that it can be written to as soon as the host is up."""
         with contextlib.suppress(ResourceExistsError):
             await self._container.create_container()
+
+    async def run(self) -> None:
+        """Until cancelled."""
         running: set[asyncio.Task[None]] = set()
         try:
             while True:

@@ -41,9 +41,12 @@ class QueueListener:
         self._config = config
         self._log = log
 
+    async def prepare(self) -> None:
+        """Creates the queue, so that it can be written to as soon as the host is up."""
+        await ensure(self._queue)
+
     async def run(self) -> None:
         """Until cancelled."""
-        await ensure(self._queue)
         running: set[asyncio.Task[None]] = set()
         idle = IDLE_SECONDS[0]
         try:

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import signal
-import uuid
+import time
 from http.cookies import SimpleCookie
 
 import azure.functions as func
@@ -20,7 +20,7 @@ def note(what: str, **values: object) -> None:
     """Leaves a record for the test, in the order of the calls of one kind."""
     seen = ContainerClient.from_connection_string(os.environ["MODEL_STORAGE"], "seen")
     with seen:
-        seen.upload_blob(f"{what}/{uuid.uuid4()}", json.dumps(values))
+        seen.upload_blob(f"{what}/{time.time_ns()}", json.dumps(values))
 
 
 @app.blob_trigger(
@@ -49,8 +49,9 @@ async def on_message(message: func.QueueMessage) -> None:
 @app.timer_trigger(arg_name="timer", schedule="%TINY_SCHEDULE%", use_monitor=False)
 async def on_tick(timer: func.TimerRequest) -> None:
     log.info("tick", extra={"past_due": timer.past_due})
+    started = time.time()
     await asyncio.sleep(1.5)
-    await asyncio.to_thread(note, "timer", past_due=timer.past_due)
+    await asyncio.to_thread(note, "timer", past_due=timer.past_due, started=started)
 
 
 @app.route(route="{*path}", methods=list(func.HttpMethod))
@@ -70,7 +71,7 @@ def on_request(req: func.HttpRequest) -> func.HttpResponse:
     }
     response = func.HttpResponse(json.dumps(answer), status_code=207, mimetype="application/json")
     for name in ("first", "second"):
-        cookie = SimpleCookie[str]({name: "1"})
+        cookie = SimpleCookie({name: "1"})
         cookie[name]["path"] = "/"
         cookie[name]["httponly"] = True
         response.headers.add("Set-Cookie", cookie[name].OutputString())

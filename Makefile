@@ -1,0 +1,25 @@
+# The only way in: each target does its own set-up, inside this folder.
+.DEFAULT_GOAL := help
+.PHONY: help run serve test
+
+PYTHON := .venv/bin/python
+# By the environment, so that a path may hold any character.
+export MODEL
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+
+run: ## convert one model end to end and print its manifest; MODEL=path for a model of your own
+	@sh local/setup.sh run
+	@exec $(PYTHON) -m local.run convert "$$MODEL"
+
+serve: ## keep the app and its storage up until Ctrl-C; addresses in .local/endpoints.json
+	@sh local/setup.sh run
+	@exec $(PYTHON) -m local.run serve
+
+test: ## lint, types, and every test
+	@sh local/setup.sh test
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest

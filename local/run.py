@@ -1,0 +1,167 @@
+"""`make run` and `make serve`.
+
+python -m local.run convert [model]    one model end to end; exit status 0 only on success
+python -m local.run serve              until Ctrl-C
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob.aio import BlobServiceClient
+
+from local.azurite import AzuriteFailed
+from local.bindings import AppBroken
+from local.config import ConfigError, own_values
+from local.host import ENDPOINTS, AlreadyRunning, Endpoints, running
+from local.models import NoModel, Part, parts
+from local.places import OUT, ROOT, STATE
+from shared import paths
+
+SAMPLE = ROOT / "samples" / "crate" / "crate.obj"
+LOOK_SECONDS = 0.25
+INTERRUPTED = 130
+
+
+def main(arguments: list[str]) -> int:
+    """The exit status."""
+    command, model = arguments[0], "".join(arguments[1:2])
+    work = serve() if command == "serve" else convert(Path(model) if model else SAMPLE)
+    try:
+        return asyncio.run(_until_signal(work))
+    except asyncio.CancelledError:
+        return 0 if command == "serve" else INTERRUPTED
+    except (AlreadyRunning, AppBroken, AzuriteFailed, ConfigError, NoModel) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+async def serve() -> int:
+    """Keeps the app up until it is interrupted."""
+    async with running(ROOT, STATE, os.environ) as host:
+        print(f"functions  {host.endpoints.functions}")
+        print(f"storage    {host.endpoints.storage}")
+        print(f"account    {host.endpoints.account_id}")
+        print(f"also in    {STATE / ENDPOINTS}; logs in {STATE / 'host.log'}", flush=True)
+        await host.failed
+    return 0
+
+
+async def convert(model: Path) -> int:
+    """Uploads `model`, waits for its manifest, and copies what it names to `out/`."""
+    upload = parts(model)
+    path = upload[-1].blob
+    async with _host() as (endpoints, settings):
+        converted = settings.get("CONVERTED_CONTAINER", "converted")
+        async with BlobServiceClient.from_connection_string(endpoints.storage) as storage:
+            etag = await _upload(storage, settings.get("MODELS_CONTAINER", "models"), upload)
+            manifest = await _wait(storage, settings, path, etag)
+            print(json.dumps(manifest, indent=2, ensure_ascii=False))
+            out = await _copy(storage, converted, manifest, OUT / PurePosixPath(path).parent)
+    print(f"\nmanifest     {converted}/{paths.manifest(path)}")
+    for derivative in manifest.get("derivatives", []):
+        print(f"derivative   {converted}/{derivative['path']}")
+    print(f"copied to    {out}")
+    print(f"status       {manifest['status']}")
+    return 0 if manifest["status"] == "success" else 1
+
+
+@contextlib.asynccontextmanager
+async def _host() -> AsyncIterator[tuple[Endpoints, Mapping[str, str]]]:
+    """The host that `make serve` keeps up in this folder, or one of our own."""
+    try:
+        async with running(ROOT, STATE, os.environ, level="Warning") as host:
+            yield host.endpoints, host.environment
+    except AlreadyRunning:
+        endpoints = Endpoints(**json.loads((STATE / ENDPOINTS).read_text(encoding="utf-8")))
+        yield endpoints, own_values(ROOT, os.environ)
+
+
+async def _upload(storage: BlobServiceClient, container: str, upload: tuple[Part, ...]) -> str:
+    """Companions first, so that the model never waits for them; returns the model's ETag."""
+    with contextlib.suppress(ResourceExistsError):
+        await storage.create_container(container)
+    etag = ""
+    for part in upload:
+        print(f"uploading    {container}/{part.blob}", flush=True)
+        with part.file.open("rb") as stream:
+            blob = storage.get_blob_client(container, part.blob)
+            etag = (await blob.upload_blob(stream, overwrite=True))["etag"]
+    return etag
+
+
+async def _wait(
+    storage: BlobServiceClient, settings: Mapping[str, str], path: str, etag: str
+) -> dict[str, Any]:
+    """The final manifest of this version of the model. Shows how it gets there."""
+    converted = storage.get_container_client(settings.get("CONVERTED_CONTAINER", "converted"))
+    in_flight = storage.get_container_client(settings.get("IN_FLIGHT_CONTAINER", "in-flight"))
+    started = time.monotonic()
+    shown = ""
+    while True:
+        with contextlib.suppress(ResourceNotFoundError):
+            download = await converted.download_blob(paths.manifest(path))
+            manifest: dict[str, Any] = json.loads(await download.readall())
+            if manifest["source"]["etag"].strip('"') == etag.strip('"'):
+                _show(f"{time.monotonic() - started:6.1f} s  {manifest['status']}", last=True)
+                return manifest
+        step = "waiting for the trigger"
+        with contextlib.suppress(ResourceNotFoundError):
+            record = await in_flight.get_blob_client(paths.record(path)).get_blob_properties()
+            step = record.metadata.get("step", "in flight")
+        if step != shown or sys.stdout.isatty():
+            _show(f"{time.monotonic() - started:6.1f} s  {step}")
+        shown = step
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _show(line: str, *, last: bool = False) -> None:
+    """One line that changes on a terminal, one line per change elsewhere."""
+    if sys.stdout.isatty():
+        print(f"\r\033[K{line}", end="\n" if last else "", flush=True)
+    else:
+        print(line, flush=True)
+
+
+async def _copy(storage: BlobServiceClient, container: str, manifest: dict[str, Any], out: Path) -> Path:
+    """Writes the manifest and everything it names into the folder `out`, emptied before."""
+    _empty(out)
+    (out / paths.MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+    for derivative in manifest.get("derivatives", []):
+        download = await storage.get_blob_client(container, derivative["path"]).download_blob()
+        with (out / PurePosixPath(derivative["path"]).name).open("wb") as file:
+            async for chunk in download.chunks():
+                file.write(chunk)
+    return out
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
+    """Runs `work`; SIGINT and SIGTERM cancel it once, and let it clean up."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _cancel_once, task)
+    return await task
+
+
+def _cancel_once(task: "asyncio.Task[int]") -> None:
+    if not task.cancelling():
+        task.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

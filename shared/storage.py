@@ -58,8 +58,12 @@ class Clock:
     def observe(self, response: Any) -> None:
         """Takes the Date of a reply, as the client's ``raw_response_hook``."""
         header = response.http_response.headers.get("Date")
-        if header:
-            self._date = parsedate_to_datetime(header)
+        if not header:
+            return
+        date = parsedate_to_datetime(header)
+        # A Date has no fraction of a second: one that agrees must not set the time back.
+        if not timedelta(0) <= self.now() - date < timedelta(seconds=1):
+            self._date = date
             self._read_at = time.monotonic()
 
     def now(self) -> datetime:
@@ -82,7 +86,7 @@ class BlobHead:
 
 @dataclass(frozen=True)
 class Blob:
-    """A blob, or the range of it that was asked for; ``head.size`` is the whole blob's."""
+    """A blob, or the range of it that was asked for; ``head.size`` is the number of bytes read."""
 
     data: bytes
     head: BlobHead

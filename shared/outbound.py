@@ -116,7 +116,7 @@ class Outbound:
             raise _refused("has no host, or has a user in it")
         if self._own is not None and (parts.scheme, host, port) == self._own:
             return host, port, True
-        if parts.scheme != "https" and not (parts.scheme == "http" and self._local):
+        if parts.scheme != "https" and not (parts.scheme == "http" and self._local and _is_this_machine(host)):
             raise _refused("is not https")
         return host, port, host in self._allowed and parts.scheme == "https"
 
@@ -145,6 +145,11 @@ def _literal(host: str) -> Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def _is_this_machine(host: str) -> bool:
+    literal = _literal(host)
+    return host == "localhost" or (literal is not None and literal.is_loopback)
 
 
 def _port(scheme: str, port: int | None) -> int:

@@ -83,6 +83,7 @@ class _Envelope:
             return
         ms_cv = base64.b64encode(os.urandom(16)).decode().rstrip("=") + ".0"
         scope.setdefault("state", {})["ms_cv"] = ms_cv
+        scope["path"] = remote_rendering.canonical(scope["path"])
         started = False
 
         async def send_with_headers(message: Message) -> None:

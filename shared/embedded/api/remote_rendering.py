@@ -8,10 +8,8 @@ import logging
 import re
 import uuid
 from collections.abc import Callable
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
 
 from shared.embedded.api.bodies import Body
 from shared.embedded.api.remote_rendering_bodies import Translator, v1_conversion
@@ -42,16 +40,28 @@ _NOT_LINKED = (
 )
 
 
-class _AnyCase(APIRoute):
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
+# The words of paths; what stands between them is the caller's.
+_PATH = re.compile(
+    r"(/v1)?(/accounts)(/[^/]+)(/token|/conversions)(/create(?:withsharedaccesssignature)?)?(.*)", re.I
+)
+_CREATE = {name.lower(): name for name in ("/create", "/createWithSharedAccessSignature")}
+
+
+def canonical(path: str) -> str:
+    """The path as the routes spell it, if it is one of this API's in another case."""
+    match = _PATH.fullmatch(path)
+    if match is None:
+        return path
+    v1, accounts, account, noun, create, rest = match.groups("")
+    if not v1 or rest:
+        return f"{v1.lower()}{accounts.lower()}{account}{noun.lower()}{create}{rest}"
+    return f"{v1.lower()}{accounts.lower()}{account}{noun.lower()}{_CREATE.get(create.lower(), '')}"
 
 
 def router(requests: Requests, tokens: Tokens, translator: Translator, own_url: str | None) -> APIRouter:
     """The routes; ``own_url`` is where links to further pages lead, or None for the address of the call."""
     api = RemoteRendering(requests, tokens, translator, own_url)
-    routes = APIRouter(route_class=_AnyCase)
+    routes = APIRouter()
     account = "/accounts/{account_id}"
     routes.get(f"{account}/token")(api.token)
     routes.post(f"/v1{account}/conversions/create")(api.v1_create_linked)

@@ -142,9 +142,7 @@ async def test_v1_takes_a_sas_with_or_without_its_question_mark(bundle: Bundle) 
         ("input", "inputAssetPath", "box.txt", ".glb"),
     ],
 )
-async def test_v1_refuses_in_words(
-    bundle: Bundle, section: str, name: str, value: object, said: str
-) -> None:
+async def test_v1_refuses_in_words(bundle: Bundle, section: str, name: str, value: object, said: str) -> None:
     body = bundle.v1_body("box.obj")
     body[section][name] = value
     async with bundle.client() as client:
@@ -184,9 +182,7 @@ async def test_v1_formats_become_one_file_each(bundle: Bundle) -> None:
         ([{"type": "\ud800"}], "ud800"),
     ],
 )
-async def test_v1_refuses_formats_that_cannot_be_made(
-    bundle: Bundle, formats: object, said: str
-) -> None:
+async def test_v1_refuses_formats_that_cannot_be_made(bundle: Bundle, formats: object, said: str) -> None:
     async with bundle.client() as client:
         content = json.dumps(bundle.v1_body("box.obj", formats=formats))
         refused = await client.post(SAS, content=content)
@@ -424,7 +420,7 @@ PATHS = [("POST", SAS), ("POST", LINKED), ("GET", f"{V1}/x"), ("PUT", f"{V2021}/
 @pytest.mark.parametrize(("method", "path"), PATHS)
 async def test_a_call_without_a_token_of_ours_is_401(bundle: Bundle, method: str, path: str) -> None:
     good = bundle.token()
-    header, payload, _ = good.split(".")
+    _, payload, _ = good.split(".")
     unsigned = base64.urlsafe_b64encode(b'{"alg":"none"}').decode().rstrip("=")
     for token in ("", "x", f"{ACCOUNT_ID}:{ACCOUNT_KEY}", good + "x", f"{unsigned}.{payload}.", "é"):
         async with bundle.client() as client:

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     command, model = arguments[0], "".join(arguments[1:2])
     work = serve() if command == "serve" else convert(Path(model) if model else SAMPLE)
     try:
-        return asyncio.run(_until_signal(work))
+        return asyncio.run(until_signal(work))
     except asyncio.CancelledError:
         return 0 if command == "serve" else INTERRUPTED
     except (AlreadyRunning, AppBroken, AzuriteFailed, ConfigError, NoModel) as error:
@@ -149,7 +149,7 @@ def _empty(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
+async def until_signal(work: Coroutine[Any, Any, int]) -> int:
     """Runs `work`; SIGINT and SIGTERM cancel it once, and let it clean up."""
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(work)

@@ -100,6 +100,7 @@ class Runtime:
                 reply = await self._ask(invocation_request=request)
         except TimeoutError:
             self._log.write("Error", f"ran longer than {self._timeout} s", function=called.name)
+            self._ready.clear()  # no other invocation may start in a worker that is about to die
             self._signal_worker()
             raise WorkerDied(f"{called.name} ran longer than {self._timeout} s") from None
         finally:

@@ -41,15 +41,19 @@ find_python() {
     return 1
 }
 
+no_python() {
+    fail "no working Python 3.13 found (looked for python3.13, python3 and python on PATH, in pyenv's versions, and \
+by uv). Install it, for example with 'uv python install 3.13', 'pyenv install 3.13', or your system's package manager \
+(on Debian with its python3.13-venv)."
+}
+
 checksum() { cat "$@" | cksum; }
 
 done_before() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 
 set_up_python() {
     if ! works .venv/bin/python; then
-        python=$(find_python) || fail "no working Python 3.13 found (looked for python3.13, python3 and python on \
-PATH, in pyenv's versions, and by uv). Install it, for example with 'uv python install 3.13', \
-'pyenv install 3.13', or your system's package manager (on Debian with its python3.13-venv)."
+        python=$(find_python) || no_python
         echo "Python: $python"
         rm -rf .venv
         "$python" -m venv .venv || fail "'$python -m venv .venv' did not work."
@@ -97,7 +101,7 @@ test)
     set_up_node test ""
     ;;
 python)
-    find_python || fail "no working Python 3.13 found."
+    find_python || no_python
     ;;
 *)
     fail "usage: local/setup.sh run|test|python"

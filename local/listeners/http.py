@@ -64,7 +64,10 @@ class HttpListener:
             return web.Response(status=500)
         except WorkerDied:
             return web.Response(status=502)
-        return _from_rpc(reply.http) if reply is not None else web.Response(status=204)
+        if reply is None:
+            return web.Response(status=204)
+        # A function may also return plain text.
+        return _from_rpc(reply.http) if reply.HasField("http") else web.Response(text=reply.string)
 
 
 def _route(function: Function, prefix: str) -> Route:

@@ -14,6 +14,7 @@ from azure.storage.blob import ContainerClient
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 log = logging.getLogger("tiny")
+logging.getLogger("azure.core").setLevel(logging.WARNING)
 
 
 def note(what: str, **values: object) -> None:

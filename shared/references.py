@@ -339,3 +339,6 @@ _READERS: dict[str, Callable[[Data, bool], Found]] = {
     ".glb": _glb,
     ".dae": _dae,
 }
+
+#: The extensions of files that can name others.
+REFERRING = frozenset(_READERS)

@@ -1,0 +1,158 @@
+"""The records of conversions in flight: one blob each, and the only concurrency control there is.
+
+Body and metadata always go in one write. Metadata repeat what a tick needs, so that one page of a
+listing (5,000 records) tells what is due.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared import paths
+from shared.conversion import Conversion
+from shared.storage import BlobHead, Conflict, Storage
+
+# A metadata value travels as a header; all of them together may have 8 KiB.
+_LONGEST_METADATA = 4096
+
+
+class NotOurs(Exception):
+    """Somebody else has changed, replaced or deleted the record.
+
+    ``id`` is the conversion that the record is about now, None where there is none.
+    """
+
+    def __init__(self, conversion_id: str | None) -> None:
+        super().__init__("the record was changed by another run")
+        self.id = conversion_id
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A record as a listing shows it. ``path`` is None where it is too long for metadata."""
+
+    name: str
+    path: str | None
+    step: str
+    due_at: datetime
+    service: str | None
+    status: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """A record and the version that was read or written."""
+
+    conversion: Conversion
+    etag: str
+
+
+class InFlight:
+    """The ``in-flight`` container."""
+
+    def __init__(self, storage: Storage, container: str) -> None:
+        self._storage = storage
+        self._container = container
+
+    async def read(self, name: str) -> Held | None:
+        """The record called ``name``."""
+        blob = await self._storage.read(self._container, name)
+        return None if blob is None else Held(Conversion.model_validate_json(blob.data), blob.etag)
+
+    async def of(self, path: str) -> Held | None:
+        """The record of the model at ``path``."""
+        return await self.read(paths.record(path))
+
+    async def create(self, conversion: Conversion) -> Held:
+        """Writes a record where there must be none.
+
+        Raises:
+            NotOurs: there is one.
+        """
+        name = paths.record(conversion.path)
+        try:
+            etag = await self._storage.create(
+                self._container, name, _body(conversion), metadata=_metadata(conversion)
+            )
+        except Conflict:
+            return await self._read_back(conversion)
+        return Held(conversion, etag)
+
+    async def save(self, held: Held, **changes: Any) -> Held:
+        """Changes the record, if it still is the version that is held.
+
+        Raises:
+            NotOurs: it is another by now.
+        """
+        return await self.replace(held, held.conversion.changed(**changes))
+
+    async def replace(self, held: Held, conversion: Conversion) -> Held:
+        """Puts another conversion of the same model in the place of the held one.
+
+        Raises:
+            NotOurs: the record is another by now.
+        """
+        name = paths.record(conversion.path)
+        try:
+            etag = await self._storage.replace(
+                self._container, name, _body(conversion), held.etag, metadata=_metadata(conversion)
+            )
+        except Conflict:
+            return await self._read_back(conversion)
+        return Held(conversion, etag)
+
+    async def delete(self, held: Held) -> None:
+        """Deletes the record if it still is the version that is held (rule R7)."""
+        try:
+            await self._storage.delete(self._container, paths.record(held.conversion.path), held.etag)
+        except Conflict:
+            return
+
+    async def list(self) -> AsyncIterator[Listed]:
+        """Every record, by its metadata."""
+        async for head in self._storage.list(self._container, metadata=True):
+            if listed := _listed(head):
+                yield listed
+
+    async def _read_back(self, conversion: Conversion) -> Held:
+        """A refused write may be our own, whose reply was lost and which was sent again (rule R4)."""
+        current = await self.of(conversion.path)
+        if current is None:
+            raise NotOurs(None)
+        if current.conversion.rev != conversion.rev:
+            raise NotOurs(current.conversion.id)
+        return current
+
+
+def _body(conversion: Conversion) -> bytes:
+    return conversion.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def _metadata(conversion: Conversion) -> dict[str, str]:
+    path = paths.to_metadata(conversion.path)
+    metadata = {
+        "step": conversion.step,
+        "due": conversion.due_at.isoformat(),
+        "status": conversion.status,
+    }
+    if len(path) <= _LONGEST_METADATA:
+        metadata["path"] = path
+    if conversion.service is not None:
+        metadata["service"] = conversion.service
+    return metadata
+
+
+def _listed(head: BlobHead) -> Listed | None:
+    metadata = head.metadata
+    if "step" not in metadata or "due" not in metadata:
+        return None  # the tick's lease, or the note of the installation
+    path = metadata.get("path")
+    return Listed(
+        name=head.name,
+        path=None if path is None else paths.from_metadata(path),
+        step=metadata["step"],
+        due_at=datetime.fromisoformat(metadata["due"]),
+        service=metadata.get("service"),
+        status=metadata.get("status", "pending"),
+    )

@@ -1,0 +1,164 @@
+"""The way in and the way on: ``consider`` a model, ``advance`` a conversion.
+
+The rules R1 to R10 that the comments name are the design's: conditional writes on one record are the
+whole concurrency control. Between any two lines the process may die, run twice, or lose a reply; what
+follows must then still be right.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from shared import formats
+from shared.conversion import Conversion, Step
+from shared.in_flight import Held, NotOurs
+from shared.problems import Code, Problem
+from shared.steps import Changed, Run
+from shared.telemetry import event
+from shared.tools import Tools
+
+# How often a race is run again before the caller's own retry takes over.
+_ROUNDS = 10
+_MOST_TRIES = 3
+
+_CLAIMED = (Step.INTAKE, Step.START, Step.COLLECT)
+
+
+class Lifecycle:
+    """The one state machine. What it knows is in the records; it keeps nothing between calls."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._in_flight = tools.in_flight
+
+    async def consider(self, path: str) -> bool:
+        """Makes sure that the newest version of the model at ``path`` is converted, or is being (R1).
+
+        An event or the sweep calls it, as often as they like: a sidecar stands for its model, and
+        any other file is ignored. True if a conversion is in flight because of this call.
+        """
+        model = formats.model_of_sidecar(path)
+        if model is None and not formats.is_model(path):
+            return False
+        held = await self._accept(model or path, has_new_settings=model is not None)
+        if held is None:
+            return False
+        await self._go_on(held)
+        return True
+
+    async def advance(self, name: str, *, may_start: bool = True) -> None:
+        """Does what the record called ``name`` needs next, if it is due; and then what follows.
+
+        ``may_start`` is False for a caller that must not begin conversions: a service with a limit
+        is started by the tick alone, which counts.
+        """
+        held = await self._in_flight.read(name)
+        if held is None or held.conversion.due_at > self._tools.now():
+            return
+        conversion = held.conversion
+        if conversion.step is Step.START and not may_start:
+            return
+        if conversion.tries >= _MOST_TRIES and conversion.step in _CLAIMED:
+            problem = Problem(
+                Code.GAVE_UP,
+                f"The step '{conversion.step}' was begun {conversion.tries} times and never ended: its "
+                "process died each time. The log of this conversion says more; delete the manifest to try again.",
+            )
+            await self._go_on(held, problem)
+            return
+        try:
+            if conversion.step in _CLAIMED:
+                held = await self._claim(held)
+        except NotOurs:
+            return
+        await self._go_on(held)
+
+    async def make_due(self, name: str, conversion_id: str) -> bool:
+        """A callback's whole effect: the conversion is asked about next. False if it is in flight no more."""
+        for _ in range(_ROUNDS):
+            held = await self._in_flight.read(name)
+            if held is None or held.conversion.id != conversion_id:
+                return False
+            if held.conversion.step is not Step.POLL:
+                return True  # it is at work, and asks the service itself
+            try:
+                await self._in_flight.save(held, due_at=self._tools.now())
+            except NotOurs:
+                continue
+            return True
+        return True
+
+    async def _accept(self, path: str, *, has_new_settings: bool = False) -> Held | None:
+        for _ in range(_ROUNDS):
+            # In this order: a record read after the model could be of a newer version than the model's.
+            held = await self._in_flight.of(path)
+            head = await self._tools.head(path)
+            if head is None:
+                return None
+            now = self._tools.now()
+            due_at = now + timedelta(seconds=self._tools.pace.claim)
+            fresh = Conversion.begin(path, head.etag, head.size, head.md5, now, due_at)
+            try:
+                if held is None:
+                    held = await self._in_flight.create(fresh)
+                elif held.conversion.etag == head.etag:
+                    if not (has_new_settings and await self._differs(held.conversion)):
+                        return None
+                    held = await self._supersede(held, fresh)
+                elif held.conversion.is_same_content(head.size, head.md5):
+                    return None  # its finish takes the new ETag over
+                else:
+                    held = await self._supersede(held, fresh)
+            except NotOurs:
+                continue
+            event("conversion.accepted", held.conversion, size=held.conversion.size)
+            return held
+        raise Problem(Code.INTERNAL, "The record of this model changes faster than it can be read.")
+
+    async def _differs(self, conversion: Conversion) -> bool:
+        """Whether the sidecar that has landed says something else than the record was made with.
+
+        A run that is reading the settings right now may have read the old ones.
+        """
+        if conversion.step is Step.INTAKE:
+            return True
+        return (await self._tools.intake.settings_of(conversion.path)).digest != conversion.settings_hash
+
+    async def _supersede(self, held: Held, fresh: Conversion) -> Held:
+        """A newer version, or newer settings, in the place of the conversion in flight."""
+        old = held.conversion
+        drop = (*old.drop, *((old.id,) if old.ordered else ()))
+        taken = await self._in_flight.replace(held, fresh.changed(drop=drop))
+        event("conversion.superseded", old, by=fresh.id)
+        await self._tools.cancel(old)
+        return taken
+
+    async def _claim(self, held: Held) -> Held:
+        """R8: a step that may die is counted before it is begun."""
+        now = self._tools.now()
+        changes: dict[str, Any] = {}
+        if held.conversion.step is Step.START:
+            deadline = held.conversion.deadline or now + timedelta(seconds=self._tools.pace.deadline)
+            changes = {"ordered": True, "deadline": deadline}
+        return await self._in_flight.save(
+            held,
+            tries=held.conversion.tries + 1,
+            due_at=now + timedelta(seconds=self._tools.pace.claim),
+            **changes,
+        )
+
+    async def _go_on(self, held: Held | None, problem: Problem | None = None) -> None:
+        """Step after step, until the conversion waits for something or is gone."""
+        while held is not None:
+            run = Run(self._tools, held)
+            try:
+                await (run.work() if problem is None else run.fail(problem))
+                return
+            except Changed:
+                problem = None
+                held = await self._accept(run.conversion.path)
+            except NotOurs as lost:
+                # R4. Another run of this conversion carries on; another conversion has no use for it.
+                event("conversion.lost", run.conversion, now=lost.id)
+                if lost.id != run.conversion.id:
+                    await self._tools.cancel(run.conversion)
+                return

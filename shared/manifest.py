@@ -1,0 +1,228 @@
+"""The manifest: the final record of a conversion, public and versioned.
+
+It has Model Derivative's shape, and tells more. The model behind it is the published JSON Schema
+(``manifest.schema.json``).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from shared import paths
+from shared.conversion import (
+    Companion,
+    Conversion,
+    ConversionSettings,
+    Issue,
+    Message,
+    OutputFile,
+    Status,
+    _Value,
+)
+from shared.storage import Storage
+
+VERSION = "1.0"
+
+
+class Source(_Value):
+    """The version of the model that was converted. ``size`` is in bytes, ``md5`` hexadecimal."""
+
+    path: str
+    etag: str
+    size: int
+    md5: str | None = None
+    model_in_zip: str | None = None
+    companions: tuple[Companion, ...] = ()
+
+
+class Service(_Value):
+    """Who converted it: the service, its own id of the conversion, and of the last call (``MS-CV``)."""
+
+    name: str
+    id: str | None = None
+    trace_id: str | None = None
+
+
+class Timings(_Value):
+    """When it happened, in UTC, and the seconds that each step took from the one before."""
+
+    accepted: datetime
+    started: datetime | None = None
+    ended: datetime
+    steps: dict[str, float]
+
+
+class Derivative(_Value):
+    """One output file, with the files that it needs beside it as ``children``."""
+
+    name: str
+    output_type: str
+    status: Status
+    progress: str = "complete"
+    has_thumbnail: Literal["true", "false"]
+    path: str
+    size: int
+    content_type: str | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    children: tuple[OutputFile, ...] = ()
+
+
+class Manifest(_Value):
+    """What happened to one version of a model. ``path`` values are blob names in their containers."""
+
+    type: Literal["manifest"] = "manifest"
+    version: Literal["1.0"] = "1.0"
+    id: str
+    status: Status
+    progress: str
+    has_thumbnail: Literal["true", "false"]
+    source: Source
+    service: Service | None = None
+    settings: ConversionSettings | None = None
+    settings_hash: str | None = None
+    timings: Timings
+    derivatives: tuple[Derivative, ...] = ()
+    logs: tuple[OutputFile, ...] = ()
+    messages: tuple[Message, ...] = ()
+    errors: tuple[Issue, ...] = ()
+    warnings: tuple[Issue, ...] = ()
+    statistics: dict[str, Any] = Field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """The manifest as it is stored: indented, because people open it."""
+        return self.model_dump_json(by_alias=True, exclude_none=True, indent=2).encode()
+
+
+def build(conversion: Conversion, now: datetime) -> Manifest:
+    """The manifest of a conversion that has its outcome."""
+    outcome = conversion.outcome
+    assert outcome is not None
+    messages = conversion.messages
+    if outcome.code is not None:
+        error = Message(type="error", code=outcome.code, message=outcome.message or outcome.code)
+        messages = (*messages, error)
+    derivatives = _derivatives(outcome.files)
+    return Manifest(
+        id=conversion.id,
+        status=outcome.status,
+        progress="complete",
+        has_thumbnail=_text(any(file.output_type == "thumbnail" for file in outcome.files)),
+        source=Source(
+            path=conversion.path,
+            etag=conversion.etag,
+            size=conversion.size,
+            md5=conversion.md5,
+            model_in_zip=conversion.model_in_zip,
+            companions=conversion.companions,
+        ),
+        service=Service(name=conversion.service, id=conversion.service_id, trace_id=conversion.trace_id)
+        if conversion.service
+        else None,
+        settings=conversion.settings,
+        settings_hash=conversion.settings_hash,
+        timings=Timings(
+            accepted=conversion.accepted_at,
+            started=conversion.started_at,
+            ended=now,
+            steps={step.value: round(seconds, 3) for step, seconds in conversion.steps.items()},
+        ),
+        derivatives=derivatives,
+        logs=outcome.logs,
+        messages=messages,
+        errors=_issues(conversion, messages, "error"),
+        warnings=_issues(conversion, messages, "warning"),
+        statistics=outcome.statistics,
+    )
+
+
+_INPUT_CODES = frozenset(
+    {"empty", "corrupt-model", "unsupported-format", "missing-companion", "source-deleted", "too-large"}
+    | {"invalid-name", "invalid-settings"}
+)
+
+
+def _issues(conversion: Conversion, messages: tuple[Message, ...], kind: str) -> tuple[Issue, ...]:
+    return tuple(
+        Issue(
+            source="input" if message.code in _INPUT_CODES else "conversion",
+            id_source=conversion.id,
+            code=message.code,
+            message=message.message,
+        )
+        for message in messages
+        if message.type == kind
+    )
+
+
+def _derivatives(files: tuple[OutputFile, ...]) -> tuple[Derivative, ...]:
+    main = [file for file in files if file.role != "companion"]
+    return tuple(
+        Derivative(
+            name=file.path.rpartition("/")[2],
+            output_type=file.output_type or "file",
+            status=Status.SUCCESS,
+            has_thumbnail=_text(file.output_type == "thumbnail"),
+            path=file.path,
+            size=file.size,
+            content_type=file.content_type,
+            sha256=file.sha256,
+            md5=file.md5,
+            children=tuple(
+                other
+                for other in files
+                if other.role == "companion" and (other.output_type == file.output_type or len(main) == 1)
+            ),
+        )
+        for file in main
+    )
+
+
+def _text(value: bool) -> Literal["true", "false"]:
+    return "true" if value else "false"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A manifest and its version. ``manifest`` is None where the blob cannot be read as one: it was
+    edited, or another release wrote it, and the next conversion replaces it."""
+
+    manifest: Manifest | None
+    etag: str
+
+
+class Manifests:
+    """The manifests in the ``converted`` container."""
+
+    def __init__(self, storage: Storage, container: str) -> None:
+        self._storage = storage
+        self._container = container
+
+    async def of(self, path: str) -> Stored | None:
+        """The manifest of the model at ``path``, or None."""
+        blob = await self._storage.read(self._container, paths.manifest(path))
+        if blob is None:
+            return None
+        try:
+            return Stored(Manifest.model_validate_json(blob.data), blob.etag)
+        except ValidationError:
+            return Stored(None, blob.etag)
+
+    async def write(self, manifest: Manifest, etag: str | None) -> str:
+        """Writes the manifest over the version ``etag``, or where there must be none (rule R6).
+
+        Raises:
+            Conflict: another manifest is there by now.
+        """
+        name = paths.manifest(manifest.source.path)
+        metadata = {
+            "sourceetag": paths.to_metadata(manifest.source.etag),
+            "status": manifest.status,
+            "conversion": manifest.id,
+        }
+        data = manifest.encode()
+        if etag is None:
+            return await self._storage.create(self._container, name, data, metadata=metadata)
+        return await self._storage.replace(self._container, name, data, etag, metadata=metadata)

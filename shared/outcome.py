@@ -1,0 +1,82 @@
+"""How a conversion ended: what the service reports, checked against what is there. Pure."""
+
+from collections.abc import Mapping
+
+from shared.clients import Progress, Warned
+from shared.conversion import Message, Outcome, OutputFile, Status
+from shared.problems import Code
+from shared.storage import BlobHead
+
+
+def told(messages: tuple[Message, ...], warnings: tuple[Warned, ...]) -> tuple[Message, ...]:
+    for warning in warnings:
+        details = ", ".join(f"{key}: {value}" for key, value in warning.details.items())
+        message = Message(
+            type="warning",
+            code=warning.code,
+            message=f"{warning.title} ({details})" if details else warning.title,
+        )
+        if message not in messages:
+            messages = (*messages, message)
+    return messages
+
+
+def reported(progress: Progress) -> Outcome:
+    """What the service says, before it is checked."""
+    files = tuple(
+        OutputFile(
+            path=output.path,
+            output_type=output.type,
+            role=output.role,
+            size=output.size if output.size is not None else -1,
+            content_type=output.content_type,
+            sha256=output.sha256,
+        )
+        for output in progress.outputs or ()
+    )
+    succeeded = progress.status is Status.SUCCESS
+    return Outcome(
+        status=Status.SUCCESS if succeeded else progress.status,
+        code=None if succeeded else Code.CONVERSION_FAILED if not progress.code else progress.code,
+        message=None if succeeded else progress.message,
+        files=files,
+        statistics=dict(progress.statistics),
+    )
+
+
+def collected(outcome: Outcome, there: Mapping[str, BlobHead]) -> Outcome:
+    """The outcome with the files that exist; success without all of its files is none."""
+    stated = {file.path: file for file in outcome.files}
+    files: list[OutputFile] = []
+    logs: list[OutputFile] = []
+    for name, blob in there.items():
+        said = stated.get(name)
+        file = OutputFile(
+            path=name,
+            output_type=said.output_type if said else None,
+            role=said.role if said else None,
+            size=blob.size,
+            content_type=blob.content_type,
+            sha256=said.sha256 if said else None,
+            md5=blob.md5.hex() if blob.md5 else None,
+        )
+        is_log = name.endswith((".result.json", ".info.json")) and said is None
+        (logs if is_log else files).append(file)
+    if outcome.status is not Status.SUCCESS:
+        return outcome.model_copy(update={"files": (), "logs": (*logs, *files)})
+    short = [
+        f"{path.rpartition('/')[2]} "
+        + (f"({there[path].size} bytes of {file.size})" if path in there else "(missing)")
+        for path, file in stated.items()
+        if path not in there or (file.size >= 0 and there[path].size != file.size)
+    ]
+    if short or not files:
+        return Outcome(
+            status=Status.FAILED,
+            code=Code.MISSING_OUTPUT,
+            message="The service reported success, but "
+            + (f"these outputs are not as it said: {', '.join(short)}." if short else "wrote no output.")
+            + " Delete the manifest to convert again.",
+            logs=(*logs, *files),
+        )
+    return outcome.model_copy(update={"files": tuple(files), "logs": tuple(logs)})

@@ -1,0 +1,470 @@
+"""The steps of a conversion, from intake to finish, done by one run that holds its record.
+
+The write that enters a step also claims it, so a step that follows at once costs no write of its own;
+``tries`` says how many claims of it nobody completed (R8).
+"""
+
+import logging
+import random
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from azure.core.exceptions import HttpResponseError
+
+from shared import manifest, paths
+from shared.clients import ConversionService, Order, Place
+from shared.conversion import Conversion, Message, Outcome, Status, Step
+from shared.in_flight import Held, NotOurs
+from shared.intake import Companions
+from shared.outcome import collected, reported, told
+from shared.problems import Code, Problem, ServiceFault
+from shared.storage import Conflict
+from shared.telemetry import event
+from shared.tools import Tools
+
+_ROUNDS = 10
+_MOST_BAD_REPLIES = 5
+_SAS_MARGIN = timedelta(minutes=15)
+_LEAST_BACK_OFF = 2.0
+_MOST_BACK_OFF = 300.0
+
+
+class Changed(Exception):
+    """The model is another version than the one that is being converted."""
+
+
+class Run:
+    """One run of a conversion: the record it holds, and the steps it takes.
+
+    Raises:
+        NotOurs: somebody else has taken the record.
+        Changed: the model is another version by now.
+    """
+
+    def __init__(self, tools: Tools, held: Held) -> None:
+        self._tools = tools
+        self._held = held
+        # Whether this run has made sure that the model is unchanged, and said so in the record (R6).
+        self._is_fenced = False
+
+    @property
+    def conversion(self) -> Conversion:
+        """The conversion, as far as this run knows."""
+        return self._held.conversion
+
+    async def work(self) -> None:
+        """Step after step, until the conversion waits for something or is gone."""
+        steps = {
+            Step.INTAKE: self._intake,
+            Step.START: self._start,
+            Step.POLL: self._poll,
+            Step.COLLECT: self._collect,
+            Step.FINISH: self._finish,
+        }
+        goes_on = True
+        while goes_on:
+            try:
+                goes_on = await steps[self.conversion.step]()
+            except Problem as problem:
+                await self._end(problem)
+            except ServiceFault as fault:
+                goes_on = await self._meet(fault)
+            except HttpResponseError as error:
+                if error.status_code != 403:
+                    raise
+                await self._end(_denied(error))
+
+    async def fail(self, problem: Problem) -> None:
+        """Ends the conversion without success, and does what is left to do."""
+        await self._end(problem)
+        await self.work()
+
+    def _note(self, **changes: Any) -> None:
+        """Changes the conversion in memory; the next write takes it along."""
+        self._held = Held(self.conversion.model_copy(update=changes), self._held.etag)
+
+    async def _save(self, **changes: Any) -> None:
+        self._held = await self._tools.in_flight.save(self._held, **changes)
+
+    async def _enter(self, step: Step, **changes: Any) -> bool:
+        """The next step, claimed by the same write; the one before is done, and timed."""
+        before = self.conversion
+        now = self._tools.now()
+        begun = before.accepted_at + timedelta(seconds=sum(before.steps.values()))
+        seconds = max((now - begun).total_seconds(), 0.0)
+        claim: dict[str, Any] = {
+            "tries": 1,
+            "faults": 0,
+            "due_at": now + timedelta(seconds=self._tools.pace.claim),
+        }
+        steps = before.steps | {before.step: before.steps.get(before.step, 0.0) + seconds}
+        await self._save(step=step, steps=steps, **(claim | changes))
+        event(f"conversion.{step.value}", self.conversion, seconds=round(seconds, 3))
+        return True
+
+    # --- Intake -------------------------------------------------------------------------------
+
+    async def _intake(self) -> bool:
+        tools, conversion = self._tools, self.conversion
+        head = await tools.head(conversion.path)
+        if head is not None and head.etag != conversion.etag:  # R2
+            if not conversion.is_same_content(head.size, head.md5):
+                raise Changed
+            self._note(etag=head.etag)
+        stored = await tools.manifests.of(conversion.path)
+        old = stored.manifest if stored else None
+        self._note(
+            manifest_etag=stored.etag if stored else None,
+            drop=_distinct(*conversion.drop, *((old.id,) if old else ())),
+        )
+        if head is None:
+            raise Problem(
+                Code.SOURCE_DELETED,
+                "The model was deleted before its conversion began. Upload it again to convert it.",
+            )
+        now = tools.now()
+        grace_ends = conversion.accepted_at + timedelta(seconds=tools.pace.grace)
+        if head.size == 0 and now < grace_ends:
+            return await self._wait(grace_ends)
+        paths.check(conversion.path)
+        resolved = await tools.intake.settings_of(conversion.path)
+        self._note(settings=resolved.settings, settings_hash=resolved.digest)
+        if stored and old and old.settings_hash == resolved.digest and old.source.etag == head.etag:
+            return await self._leave_as_it_is()
+        if head.size == 0:
+            raise Problem(Code.EMPTY, "The model is empty: it has no bytes. Upload it again.")
+        settings = resolved.checked()
+        tools.intake.service_for(conversion.path, settings)
+        companions = await tools.intake.companions_of(head, settings)
+        self._note(companions=companions.found, model_in_zip=companions.model_in_zip)
+        if stored and old and _is_touched(old, self.conversion):
+            # The same bytes under a new ETag: somebody changed metadata, or uploaded the file again.
+            source = old.source.model_copy(update={"etag": head.etag})
+            try:
+                await tools.manifests.write(old.model_copy(update={"source": source}), stored.etag)
+            except Conflict:
+                return await self._wait(now)
+            return await self._leave_as_it_is()
+        if companions.missing and now < grace_ends:
+            return await self._wait(grace_ends, companions.missing)
+        self._judge(companions)
+        if tools.capped:
+            # The tick hands it out, and claims it then.
+            await self._enter(Step.START, missing=(), tries=0, due_at=now)
+            return False
+        deadline = now + timedelta(seconds=tools.pace.deadline)
+        return await self._enter(Step.START, missing=(), ordered=True, deadline=deadline)
+
+    async def _leave_as_it_is(self) -> bool:
+        """This version has its manifest, with these settings: the record goes, nothing else changes."""
+        event("conversion.already-done", self.conversion)
+        await self._tools.in_flight.delete(self._held)
+        return False
+
+    async def _wait(self, until: datetime, missing: tuple[str, ...] = ()) -> bool:
+        """Looks again soon, and at the latest when the grace time ends."""
+        now = self._tools.now()
+        age = (now - self.conversion.accepted_at).total_seconds()
+        soon = now + timedelta(seconds=min(max(age / 4, 2.0), 30.0))
+        if missing and missing != self.conversion.missing:
+            event("conversion.waiting", self.conversion, missing=", ".join(missing))
+        await self._save(tries=0, due_at=min(until, soon), missing=missing)
+        return False
+
+    def _judge(self, companions: Companions) -> None:
+        """What has not landed by the end of the grace time is a warning, or the end."""
+        grace = self._tools.pace.grace
+        if companions.required:
+            raise Problem(
+                Code.MISSING_COMPANION,
+                f"The model needs {_listed(companions.required)}, which did not land in its folder within "
+                f"{grace:g} s. Upload what is missing, then the model again.",
+            )
+        for name in companions.missing:
+            self._warn(
+                Code.MISSING_COMPANION,
+                f"The model refers to {name!r}, which is not in its folder: it was converted without it.",
+            )
+
+    def _warn(self, code: str, message: str) -> None:
+        warning = Message(type="warning", code=code, message=message)
+        if warning not in self.conversion.messages:
+            self._note(messages=(*self.conversion.messages, warning))
+
+    # --- Start and poll -----------------------------------------------------------------------
+
+    async def _start(self) -> bool:
+        if self._is_late():
+            return await self._time_out()
+        service = self._service()
+        order = await self._order()
+        started = await service.start(order)  # R3
+        now = self._tools.now()
+        # Known before the write that may fail, for the cancel that then follows.
+        self._note(service_id=started.service_id)
+        return await self._enter(
+            Step.POLL,
+            tries=0,
+            due_at=now + timedelta(seconds=self._tools.pace.poll_floor),
+            started_at=now,
+            trace_id=started.trace_id or self.conversion.trace_id,
+            callback=order.callback is not None,
+            messages=told(self.conversion.messages, started.warnings),
+        )
+
+    async def _order(self) -> Order:
+        """What the service is asked; a repeated order differs in its SAS only (R3)."""
+        tools, conversion = self._tools, self.conversion
+        assert conversion.settings is not None
+        assert conversion.deadline is not None
+        until = conversion.deadline + _SAS_MARGIN
+        linked = conversion.settings.options.get("access") == "linked"
+        folder, _, model = conversion.path.rpartition("/")
+        return Order(
+            id=conversion.id,
+            input=Place(
+                tools.storage.account,
+                tools.models,
+                folder,
+                None if linked else await tools.signer.container_sas(tools.models, "rl", until),
+            ),
+            model=model,
+            output=Place(
+                tools.storage.account,
+                tools.converted,
+                paths.outputs(conversion.path, conversion.id),  # R5
+                None if linked else await tools.signer.container_sas(tools.converted, "cw", until),
+            ),
+            formats=[item.order() for item in conversion.settings.formats],
+            options=conversion.settings.options,
+            root_filename=conversion.model_in_zip,
+            callback=tools.callbacks.url(conversion),
+            repeated=conversion.tries > 1 or conversion.faults > 0,
+        )
+
+    async def _poll(self) -> bool:
+        tools, conversion = self._tools, self.conversion
+        if conversion.due_at > tools.now():
+            return False
+        assert conversion.service_id is not None
+        assert conversion.started_at is not None
+        if self._is_late(by=tools.pace.claim):
+            return await self._time_out()  # asking fails in a way that nobody thought of
+        progress = await self._service().poll(conversion.service_id)
+        self._note(
+            trace_id=progress.trace_id or conversion.trace_id,
+            messages=told(conversion.messages, progress.warnings),
+        )
+        if progress.status.is_final:
+            return await self._enter(Step.COLLECT, status=Status.INPROGRESS, outcome=reported(progress))
+        if self._is_late():
+            return await self._time_out()
+        now = tools.now()
+        age = (now - conversion.started_at).total_seconds()
+        wait = tools.pace.next_poll(age, has_callback=conversion.callback)
+        due_at = now + timedelta(seconds=wait)
+        await self._save(
+            due_at=min(due_at, conversion.deadline or due_at),
+            faults=0,
+            status=progress.status,
+            percent=progress.percent,
+        )
+        return False
+
+    def _service(self) -> ConversionService:
+        """The conversion's service, unless it asked to be left alone: a 429 slows the service, not only
+        the one conversion that met it."""
+        name = self.conversion.service
+        assert name is not None
+        wait = (self._tools.resume_at.get(name, self._tools.now()) - self._tools.now()).total_seconds()
+        if wait > 0:
+            raise ServiceFault(
+                Code.SERVICE_UNAVAILABLE,
+                f"{name} asked to be called less often.",
+                transient=True,
+                retry_after=wait + _jitter(2.0),
+            )
+        return self._tools.services[name]
+
+    def _is_late(self, by: float = 0.0) -> bool:
+        deadline = self.conversion.deadline
+        return deadline is not None and self._tools.now() >= deadline + timedelta(seconds=by)
+
+    # --- Collect and finish -------------------------------------------------------------------
+
+    async def _collect(self) -> bool:
+        """What is there against what the service says it wrote: nothing is taken on trust."""
+        folder = paths.outputs(self.conversion.path, self.conversion.id)
+        there = {
+            blob.name: blob async for blob in self._tools.storage.list(self._tools.converted, f"{folder}/")
+        }
+        assert self.conversion.outcome is not None
+        return await self._close(collected(self.conversion.outcome, there))
+
+    async def _close(self, outcome: Outcome) -> bool:
+        """R6: the model is still the version that was converted, and the record says how it ended."""
+        conversion = self.conversion
+        head = await self._tools.head(conversion.path)
+        if head is None:
+            if outcome.code != Code.SOURCE_DELETED:
+                self._warn(Code.SOURCE_DELETED, "The model was deleted while it was being converted.")
+        elif head.etag != conversion.etag:
+            if not conversion.is_same_content(head.size, head.md5):
+                raise Changed
+            self._note(etag=head.etag)
+        if conversion.companions and conversion.ordered:
+            await self._compare_companions()
+        self._is_fenced = True
+        return await self._enter(Step.FINISH, outcome=outcome, status=outcome.status)
+
+    async def _compare_companions(self) -> None:
+        """A warning for each companion that is another version by now."""
+        folder = self.conversion.path[: self.conversion.path.rfind("/") + 1]
+        listing = self._tools.storage.list(self._tools.models, folder)
+        there = {blob.name: blob.etag async for blob in listing}
+        for companion in self.conversion.companions:
+            if there.get(companion.path) != companion.etag:
+                self._warn(
+                    "companion-changed",
+                    f"{companion.path} changed while the model was being converted. "
+                    "Upload the model again to convert it with the new one.",
+                )
+
+    async def _finish(self) -> bool:
+        """R6 and R7: the manifest, once; then what nothing refers to any more; then the record."""
+        tools = self._tools
+        assert self.conversion.outcome is not None
+        if not self._is_fenced:
+            return await self._close(self.conversion.outcome)
+        written = manifest.build(self.conversion, tools.now())
+        for _ in range(_ROUNDS):
+            try:
+                await tools.manifests.write(written, self.conversion.manifest_etag)
+                break
+            except Conflict:
+                current = await tools.manifests.of(self.conversion.path)
+                if current and current.manifest and current.manifest.id == written.id:
+                    break
+                replaced = (current.manifest.id,) if current and current.manifest else ()
+                await self._save(
+                    manifest_etag=current.etag if current else None,
+                    drop=_distinct(*self.conversion.drop, *replaced),
+                )
+        else:
+            raise NotOurs(written.id)
+        self._tell_end(written)
+        for conversion_id in self.conversion.drop:
+            # Before the record goes, so that a crash here leaves no folder behind.
+            await tools.drop_outputs(paths.outputs(self.conversion.path, conversion_id))
+        await tools.in_flight.delete(self._held)
+        return False
+
+    def _tell_end(self, written: manifest.Manifest) -> None:
+        outcome = self.conversion.outcome
+        assert outcome is not None
+        event(
+            f"conversion.{outcome.status.value}",
+            self.conversion,
+            level=logging.INFO if outcome.status is Status.SUCCESS else logging.WARNING,
+            code=outcome.code,
+            message=outcome.message,
+            derivatives=len(written.derivatives),
+            formats=",".join(sorted({item.output_type for item in written.derivatives})),
+            seconds=round((written.timings.ended - written.timings.accepted).total_seconds(), 3),
+        )
+
+    # --- When it does not go well -------------------------------------------------------------
+
+    async def _end(self, problem: Problem) -> bool:
+        known = self.conversion.outcome
+        return await self._close(
+            Outcome(
+                status=Status.TIMEOUT if problem.code is Code.TIMEOUT else Status.FAILED,
+                code=problem.code,
+                message=problem.message,
+                logs=known.logs if known else (),
+            )
+        )
+
+    async def _time_out(self) -> bool:
+        conversion = self.conversion
+        await self._tools.cancel(conversion)
+        last = f" Its last word was '{conversion.status}'." if conversion.service_id else ""
+        raise Problem(
+            Code.TIMEOUT,
+            f"{conversion.service} did not finish within {self._tools.pace.deadline:g} s.{last} Delete the "
+            "manifest to try again, or raise DEADLINE_SECONDS.",
+        )
+
+    async def _meet(self, fault: ServiceFault) -> bool:
+        """A transient fault makes the step due later; any other ends the conversion."""
+        conversion = self.conversion
+        self._note(trace_id=fault.trace_id or conversion.trace_id)
+        hopeless = fault.code is Code.SERVICE_BAD_REPLY and conversion.faults + 1 >= _MOST_BAD_REPLIES
+        if not fault.transient or hopeless:
+            return await self._end(Problem(fault.code, fault.message))
+        if self._is_late():
+            return await self._end(
+                Problem(
+                    Code.TIMEOUT,
+                    f"{conversion.service} did not finish within {self._tools.pace.deadline:g} s; the last "
+                    f"call failed: {fault.message} Delete the manifest to try again.",
+                )
+            )
+        now = self._tools.now()
+        back_off = min(_LEAST_BACK_OFF * 2**conversion.faults, _MOST_BACK_OFF)
+        wait = max(fault.retry_after or 0.0, back_off - _jitter(back_off / 2))
+        if fault.code is Code.SERVICE_THROTTLED and conversion.service:
+            self._tools.resume_at[conversion.service] = now + timedelta(seconds=wait)
+        event(
+            "service.fault",
+            self.conversion,
+            level=logging.WARNING,
+            code=fault.code,
+            message=fault.message,
+            retry_in=round(wait, 1),
+        )
+        due_at = now + timedelta(seconds=wait)
+        await self._save(
+            tries=0, faults=conversion.faults + 1, due_at=min(due_at, conversion.deadline or due_at)
+        )
+        return False
+
+
+def _is_touched(old: manifest.Manifest, conversion: Conversion) -> bool:
+    """Whether the manifest is about the same bytes, companions included, converted the same way."""
+    return (
+        old.status is Status.SUCCESS
+        and old.settings_hash == conversion.settings_hash
+        and conversion.md5 is not None
+        and (old.source.size, old.source.md5) == (conversion.size, conversion.md5)
+        and old.source.companions == conversion.companions
+    )
+
+
+def _denied(error: HttpResponseError) -> Problem:
+    """Storage refused the app's own identity: which right on what, and no stack trace."""
+    request = getattr(error.response, "request", None)
+    what = "a request"
+    if request is not None:
+        verb = {"GET": "reading", "HEAD": "reading", "DELETE": "deleting"}.get(request.method, "writing")
+        what = f"{verb} {urlsplit(request.url).hostname}{urlsplit(request.url).path.rpartition('/')[0]}"
+    return Problem(
+        Code.STORAGE_DENIED,
+        f"Storage refused {what}: the app's identity lacks a role there. "
+        "Assign it, and delete the manifest to convert again.",
+    )
+
+
+def _jitter(most: float) -> float:
+    return random.uniform(0.0, most)  # noqa: S311
+
+
+def _distinct(*values: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(repr(name) for name in names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

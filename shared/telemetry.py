@@ -1,0 +1,64 @@
+"""Log lines that can be followed: events with stable names and dimensions.
+
+An event's dimensions travel as the log record's ``extra`` and arrive as customDimensions in Application
+Insights. Their names are part of the product, as the codes are: saved queries filter on them.
+"""
+
+import logging
+import os
+from typing import Any
+
+from shared.conversion import Conversion
+
+# httpx logs every URL at INFO, and the storage client its headers; a SAS would be among them.
+_TOO_TALKATIVE = ("httpx", "httpcore", "azure", "aiohttp.access", "opentelemetry")
+
+_CONNECTION = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+
+logger = logging.getLogger("conversions")
+
+
+def configure() -> None:
+    """Quietens the loggers that print URLs, and exports to Application Insights where it is set up."""
+    for name in _TOO_TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logger.setLevel(logging.INFO)
+    if os.environ.get(_CONNECTION):
+        # Half a second of imports that a local run has no use for.
+        from azure.monitor.opentelemetry import configure_azure_monitor
+
+        configure_azure_monitor(
+            instrumentation_options={
+                # Their spans carry URLs.
+                name: {"enabled": False}
+                for name in ("azure_sdk", "httpx", "requests", "urllib", "urllib3", "fastapi")
+            }
+        )
+
+
+def event(
+    name: str,
+    conversion: Conversion | None = None,
+    *,
+    level: int = logging.INFO,
+    **dimensions: Any,
+) -> None:
+    """Logs one event. A conversion's own dimensions are the same on all its events."""
+    if conversion is not None:
+        dimensions = {
+            "conversion_id": conversion.id,
+            "model": conversion.path,
+            "etag": conversion.etag,
+            "step": conversion.step.value,
+            "service": conversion.service,
+            "service_id": conversion.service_id,
+            "trace_id": conversion.trace_id,
+        } | dimensions
+    dimensions = {key: value for key, value in dimensions.items() if value is not None}
+    told = " ".join(f"{key}={value}" for key, value in dimensions.items() if key != "message")
+    logger.log(level, "%s %s", name, told, extra={"event": name, **_safe(dimensions)})
+
+
+def _safe(dimensions: dict[str, Any]) -> dict[str, Any]:
+    # A log record has a `message` of its own.
+    return {("detail" if key == "message" else key): value for key, value in dimensions.items()}

@@ -1,0 +1,95 @@
+"""What the steps of a conversion work with, and how fast they go."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared import paths
+from shared.callbacks import Callbacks
+from shared.clients import ConversionService
+from shared.conversion import Conversion, ServiceName
+from shared.in_flight import InFlight
+from shared.intake import Intake
+from shared.manifest import Manifests
+from shared.problems import Problem, ServiceFault
+from shared.sas import Signer
+from shared.settings import Settings
+from shared.storage import BlobHead, Storage
+from shared.telemetry import event
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long things may take, in seconds, and how often services are asked."""
+
+    grace: float
+    deadline: float
+    claim: float
+    poll_floor: float
+    poll_ceiling: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Pace":
+        """The pace that the app settings give."""
+        return cls(
+            grace=settings.grace_seconds,
+            deadline=settings.deadline_seconds,
+            claim=settings.claim_seconds,
+            poll_floor=settings.poll_floor_seconds,
+            poll_ceiling=settings.poll_ceiling_seconds,
+        )
+
+    def next_poll(self, age: float, *, has_callback: bool) -> float:
+        """A tenth of the age so far; at the ceiling where the service calls back anyway."""
+        if has_callback and age > self.poll_floor:
+            return self.poll_ceiling
+        return min(max(age / 10, self.poll_floor), self.poll_ceiling)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What steps work with. ``capped``: conversions are handed out by the tick, which counts them."""
+
+    storage: Storage
+    models: str
+    converted: str
+    in_flight: InFlight
+    manifests: Manifests
+    intake: Intake
+    signer: Signer
+    callbacks: Callbacks
+    services: Mapping[ServiceName, ConversionService]
+    pace: Pace
+    capped: bool
+    # When a service that answered 429 may be called again, as far as this process knows.
+    resume_at: dict[str, datetime] = field(default_factory=dict)
+
+    def now(self) -> datetime:
+        """R10: the time at the storage service."""
+        return self.storage.now()
+
+    async def head(self, path: str) -> BlobHead | None:
+        """The model at ``path``, also where its name would make a client leave the container."""
+        try:
+            paths.check(path)
+        except Problem:
+            async for blob in self.storage.list(self.models, path, page_size=1):
+                return blob if blob.name == path else None
+            return None
+        return await self.storage.head(self.models, path)
+
+    async def cancel(self, conversion: Conversion) -> None:
+        """Tells the service that nobody wants the conversion any more, where it can be told."""
+        if conversion.service is None or conversion.service_id is None:
+            return
+        try:
+            await self.services[conversion.service].cancel(conversion.service_id)
+        except ServiceFault as fault:
+            # What it still writes goes to a folder that nothing refers to.
+            event("service.cancel-failed", conversion, level=logging.WARNING, code=fault.code)
+
+    async def drop_outputs(self, folder: str) -> None:
+        """Deletes the outputs of one conversion, blob by blob as they list."""
+        async for blob in self.storage.list(self.converted, f"{folder}/"):
+            await self.storage.delete(self.converted, blob.name)

@@ -1,0 +1,106 @@
+"""Pictures: which kind they are, and the two kinds that glTF takes."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+#: A picture of more pixels than this is copied unread where possible, and otherwise left out.
+MAX_PIXELS = 64 * 2**20
+
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\xabKTX 20\xbb\r\n\x1a\n", "image/ktx2"),
+    (b"DDS ", "image/vnd-ms.dds"),
+)
+EXTENSIONS = {"image/png": ".png", "image/jpeg": ".jpg"}
+
+
+class UnreadableImage(Exception):
+    """The bytes are no picture that can be decoded within the limit."""
+
+
+def mime_of(data: bytes) -> str | None:
+    """The content type that the first bytes say, or None."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((mime for magic, mime in _MAGIC if data.startswith(magic)), None)
+
+
+def for_gltf(data: bytes) -> tuple[bytes, str]:
+    """The picture as PNG or JPEG: unchanged if it is one, else turned into a PNG.
+
+    Raises `UnreadableImage`."""
+    mime = mime_of(data)
+    if mime in ("image/png", "image/jpeg"):
+        return data, mime
+    image = _open(data)
+    return _png(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+
+
+def pixels(data: bytes, side: int) -> NDArray[np.uint8]:
+    """The picture as (height, width, 4) RGBA bytes, reduced to at most ``side`` pixels each way.
+
+    Raises `UnreadableImage`."""
+    image = _open(data, draft=side)
+    image.thumbnail((side, side), Pillow.Resampling.BOX)
+    return np.asarray(image.convert("RGBA"))
+
+
+def has_alpha(data: bytes) -> bool:
+    """Whether some pixel is not opaque. Raises `UnreadableImage`."""
+    image = _open(data)
+    return image.has_transparency_data and int(np.asarray(image.convert("RGBA"))[..., 3].min()) < 255
+
+
+def with_alpha(data: bytes, mask: bytes) -> tuple[bytes, str]:
+    """The picture with another one's brightness (or its alpha, if it has any) as its opacity."""
+    cut = _open(mask)
+    opacity = cut.convert("RGBA").getchannel("A") if cut.has_transparency_data else cut.convert("L")
+    image = _open(data).convert("RGB")
+    image.putalpha(opacity.resize(image.size))
+    return _png(image)
+
+
+def as_normal_map(data: bytes) -> tuple[bytes, str]:
+    """A normal map as it is; a grey height map as the normals of its slopes."""
+    image = _open(data)
+    small = np.asarray(image.convert("RGB").resize((64, 64)), np.float64) / 255
+    if np.ptp(small, axis=2).max() > 0.15:  # coloured, so it already holds directions
+        return for_gltf(data)
+    height = np.asarray(image.convert("L"), np.float32) / 255
+    # Neighbours wrap around, as repeating textures do; the strength is a mild relief.
+    down = (np.roll(height, -1, 0) - np.roll(height, 1, 0)) * 2
+    right = (np.roll(height, -1, 1) - np.roll(height, 1, 1)) * 2
+    normals = np.stack([-right, down, np.ones_like(height)], axis=-1)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    return _png(Pillow.fromarray(np.rint((normals * 0.5 + 0.5) * 255).astype(np.uint8), "RGB"))
+
+
+def _png(image: Pillow.Image) -> tuple[bytes, str]:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue(), "image/png"
+
+
+def _open(data: bytes, draft: int | None = None) -> Pillow.Image:
+    try:
+        image: Pillow.Image = Pillow.open(io.BytesIO(data))
+        if image.width * image.height > MAX_PIXELS:
+            raise UnreadableImage(f"{image.width} x {image.height} pixels")
+        if draft:
+            image.draft("RGB", (draft, draft))  # a JPEG can be decoded at an eighth of its size
+        image.load()
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever their parsers stumble over
+        raise UnreadableImage(str(error)) from error
+    return image
+
+
+def from_bgra(texels: bytes, width: int, height: int) -> bytes:
+    """A PNG of raw pixels, four bytes each: blue, green, red, alpha."""
+    image = Pillow.frombuffer("RGBA", (width, height), texels, "raw", "BGRA", 0, 1)
+    return _png(image)[0]

@@ -10,9 +10,10 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from azure.storage.blob.aio import BlobServiceClient
@@ -56,6 +57,17 @@ class Host:
     runtime: Runtime
     failed: "asyncio.Future[None]"
     """Raises when a listener ends, which none should."""
+
+    async def during[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, given up when the host breaks meanwhile."""
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait((task, self.failed), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                self.failed.result()
+            return task.result()
+        finally:
+            task.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +22,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from local.azurite import AzuriteFailed
 from local.bindings import AppBroken
 from local.config import ConfigError, own_values
-from local.host import ENDPOINTS, AlreadyRunning, Endpoints, running
+from local.host import ENDPOINTS, AlreadyRunning, running
 from local.models import NoModel, Part, parts
 from local.places import OUT, ROOT, STATE
 from shared import paths
@@ -57,33 +57,36 @@ async def serve() -> int:
 
 
 async def convert(model: Path) -> int:
-    """Uploads `model`, waits for its manifest, and copies what it names to `out/`."""
+    """Uploads `model`, waits for its manifest, and copies what it names to `out/`.
+
+    By the host that `make serve` keeps up in this folder, or else by one of its own.
+    """
     upload = parts(model)
+    try:
+        async with running(ROOT, STATE, os.environ, level="Warning") as host:
+            return await host.during(_convert(upload, host.endpoints.storage, host.environment))
+    except AlreadyRunning as error:
+        try:
+            endpoints = json.loads((STATE / ENDPOINTS).read_text(encoding="utf-8"))
+        except FileNotFoundError:  # it is still starting, or just ending
+            raise error from None
+        return await _convert(upload, endpoints["storage"], own_values(ROOT, os.environ))
+
+
+async def _convert(upload: tuple[Part, ...], connection: str, settings: Mapping[str, str]) -> int:
     path = upload[-1].blob
-    async with _host() as (endpoints, settings):
-        converted = settings.get("CONVERTED_CONTAINER", "converted")
-        async with BlobServiceClient.from_connection_string(endpoints.storage) as storage:
-            etag = await _upload(storage, settings.get("MODELS_CONTAINER", "models"), upload)
-            manifest = await _wait(storage, settings, path, etag)
-            print(json.dumps(manifest, indent=2, ensure_ascii=False))
-            out = await _copy(storage, converted, manifest, OUT / PurePosixPath(path).parent)
+    converted = settings.get("CONVERTED_CONTAINER", "converted")
+    async with BlobServiceClient.from_connection_string(connection) as storage:
+        etag = await _upload(storage, settings.get("MODELS_CONTAINER", "models"), upload)
+        manifest = await _wait(storage, settings, path, etag)
+        print(json.dumps(manifest, indent=2, ensure_ascii=False))
+        out = await _copy(storage, converted, manifest, OUT / PurePosixPath(path).parent)
     print(f"\nmanifest     {converted}/{paths.manifest(path)}")
     for derivative in manifest.get("derivatives", []):
         print(f"derivative   {converted}/{derivative['path']}")
     print(f"copied to    {out}")
     print(f"status       {manifest['status']}")
     return 0 if manifest["status"] == "success" else 1
-
-
-@contextlib.asynccontextmanager
-async def _host() -> AsyncIterator[tuple[Endpoints, Mapping[str, str]]]:
-    """The host that `make serve` keeps up in this folder, or one of our own."""
-    try:
-        async with running(ROOT, STATE, os.environ, level="Warning") as host:
-            yield host.endpoints, host.environment
-    except AlreadyRunning:
-        endpoints = Endpoints(**json.loads((STATE / ENDPOINTS).read_text(encoding="utf-8")))
-        yield endpoints, own_values(ROOT, os.environ)
 
 
 async def _upload(storage: BlobServiceClient, container: str, upload: tuple[Part, ...]) -> str:
@@ -150,10 +153,10 @@ def _empty(folder: Path) -> None:
 
 
 async def until_signal(work: Coroutine[Any, Any, int]) -> int:
-    """Runs `work`; SIGINT and SIGTERM cancel it once, and let it clean up."""
+    """Runs `work`; SIGINT, SIGTERM and SIGHUP cancel it once, and let it clean up."""
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(work)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, _cancel_once, task)
     return await task
 

@@ -29,7 +29,8 @@ find_python() {
     if command -v uv >/dev/null 2>&1; then
         candidate=$(uv python find --no-project --system 3.13 2>/dev/null || true)
         if ! works "$candidate"; then
-            echo "Python 3.13 is not installed; uv installs it for this user." >&2
+            echo "Python 3.13 is not installed; uv brings it into .local/python." >&2
+            export UV_PYTHON_INSTALL_DIR="$PWD/.local/python" UV_PYTHON_BIN_DIR="$PWD/.local/python/bin"
             uv python install 3.13 >&2 || true
             candidate=$(uv python find --no-project --system 3.13 2>/dev/null || true)
         fi

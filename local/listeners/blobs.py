@@ -60,17 +60,11 @@ class BlobListener:
 
     async def run(self) -> None:
         """Until cancelled."""
-        running: set[asyncio.Task[None]] = set()
-        try:
+        async with asyncio.TaskGroup() as deliveries:
             while True:
                 for blob in await self._scan():
-                    task = asyncio.create_task(self._deliver(blob))
-                    running.add(task)
-                    task.add_done_callback(running.discard)
+                    deliveries.create_task(self._deliver(blob))
                 await asyncio.sleep(SCAN_SECONDS)
-        finally:
-            for task in running:
-                task.cancel()
 
     async def _scan(self) -> list[BlobProperties]:
         """The blobs whose version has not been seen."""
@@ -142,9 +136,13 @@ class BlobListener:
             "BlobName": blob.name,
             "ETag": blob.etag,
         }
-        await ensure(self._poison)
-        await self._poison.send_message(base64.b64encode(json.dumps(message).encode()).decode())
-        self._log.write("Error", f"a blob went to {POISON_QUEUE}", function=self._function.name)
+        try:
+            await ensure(self._poison)
+            await self._poison.send_message(base64.b64encode(json.dumps(message).encode()).decode())
+        except AzureError as error:
+            self._log.write("Error", f"queue {POISON_QUEUE}: {type(error).__name__}")
+        else:
+            self._log.write("Error", f"a blob went to {POISON_QUEUE}", function=self._function.name)
 
 
 def _regex(pattern: str) -> re.Pattern[str]:

@@ -49,22 +49,19 @@ class QueueListener:
         """Until cancelled."""
         running: set[asyncio.Task[None]] = set()
         idle = IDLE_SECONDS[0]
-        try:
+        async with asyncio.TaskGroup() as tasks:
             while True:
                 if len(running) > self._config.queue_threshold:
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                     continue
                 messages = await self._receive()
                 for message in messages:
-                    task = asyncio.create_task(self._handle(message))
+                    task = tasks.create_task(self._handle(message))
                     running.add(task)
                     task.add_done_callback(running.discard)
                 idle = IDLE_SECONDS[0] if messages else min(idle * 2, IDLE_SECONDS[1])
                 if not messages:
                     await asyncio.sleep(idle)
-        finally:
-            for task in running:
-                task.cancel()
 
     async def _receive(self) -> list[QueueMessage]:
         # A page larger than the batch is never asked for: what is not run is not hidden.

@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from shared.embedded.engine.formats import READS as ENGINE_READS
 
-REMOTE_RENDERING = "remote-rendering"
-MODEL_DERIVATIVE = "model-derivative"
-API2CONVERT = "api2convert"
+REMOTE_RENDERING: Final = "remote-rendering"
+MODEL_DERIVATIVE: Final = "model-derivative"
+API2CONVERT: Final = "api2convert"
 
 
 def _extensions(names: str) -> frozenset[str]:

@@ -222,6 +222,8 @@ class Manifests:
             "status": manifest.status,
             "conversion": manifest.id,
         }
+        if manifest.errors:
+            metadata["code"] = str(manifest.errors[0].code)
         data = manifest.encode()
         if etag is None:
             return await self._storage.create(self._container, name, data, metadata=metadata)

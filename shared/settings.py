@@ -6,6 +6,7 @@ the app with a single message that names it.
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -167,6 +168,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"EMBEDDED_LINKED_CONTAINERS: {name!r} is not account/container")
             pairs.add((account, container))
         return frozenset(pairs)
+
+    def default_formats_of(
+        self, built_in: Mapping[str, Sequence[Mapping[str, Any]]]
+    ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Each service's formats where no sidecar says: ``built_in``, but for the default service."""
+        if self.default_formats is None:
+            return built_in
+        return {**built_in, self.default_service: json.loads(self.default_formats)}
 
     @property
     def own_url(self) -> str | None:

@@ -1,0 +1,191 @@
+"""Puts the parts together: one set of them per process, made when the first function needs it."""
+
+import asyncio
+from collections.abc import Mapping
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+from shared import formats
+from shared.callbacks import Callbacks
+from shared.clients import ConversionService
+from shared.clients.remote_rendering import RemoteRendering
+from shared.conversion import ServiceName
+from shared.in_flight import InFlight
+from shared.intake import Intake
+from shared.lifecycle import Lifecycle
+from shared.manifest import Manifests
+from shared.overview import Overview
+from shared.sas import Signer
+from shared.settings import Settings, read_settings
+from shared.storage import Storage
+from shared.sweep import Sweep
+from shared.tick import Tick
+from shared.tools import Pace, Tools
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from shared.embedded.worker import Worker
+
+
+class App:
+    """The bundle's parts, made from the settings. Nothing is sent before a part is used."""
+
+    def __init__(self, settings: Settings, **client_options: Any) -> None:
+        """``client_options`` go to the storage clients, as in :meth:`Storage.connect`."""
+        self.settings = settings
+        self._client_options = client_options
+        self._ready: asyncio.Task[None] | None = None
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The storage account."""
+        return Storage.connect(self.settings, **self._client_options)
+
+    async def ready(self) -> "App":
+        """The app, with its containers and queues; in Azure the template has made them."""
+        if self.settings.local:
+            if self._ready is None:
+                names = self.settings
+                self._ready = asyncio.create_task(
+                    self.storage.ensure(
+                        (
+                            names.models_container,
+                            names.converted_container,
+                            names.in_flight_container,
+                            names.embedded_container,
+                        ),
+                        (names.transfer_queue, names.embedded_queue),
+                    )
+                )
+            await self._ready
+        return self
+
+    @cached_property
+    def signer(self) -> Signer:
+        """Signs SAS tokens."""
+        return Signer(self.storage)
+
+    @cached_property
+    def services(self) -> Mapping[ServiceName, ConversionService]:
+        """The conversion services that are set up."""
+        return {formats.REMOTE_RENDERING: _remote_rendering(self.settings, self.storage)}
+
+    @cached_property
+    def callbacks(self) -> Callbacks:
+        """Makes and checks the addresses that services may call."""
+        return Callbacks(self.settings.own_url, self.settings.embedded_account_key)
+
+    @cached_property
+    def tools(self) -> Tools:
+        """What the steps of a conversion work with."""
+        settings = self.settings
+        return Tools(
+            storage=self.storage,
+            models=settings.models_container,
+            converted=settings.converted_container,
+            in_flight=InFlight(self.storage, settings.in_flight_container),
+            manifests=Manifests(self.storage, settings.converted_container),
+            intake=Intake(
+                self.storage,
+                settings.models_container,
+                self.services,
+                default_service=settings.default_service,
+                default_formats=settings.default_formats_of(formats.DEFAULT_FORMATS),
+                read_bytes=settings.reference_read_bytes,
+            ),
+            signer=self.signer,
+            callbacks=self.callbacks,
+            services=self.services,
+            pace=Pace.of(settings),
+            capped=settings.max_in_flight > 0,
+        )
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        """The state machine."""
+        return Lifecycle(self.tools)
+
+    @cached_property
+    def tick(self) -> Tick:
+        """The polling timer's work."""
+        return Tick(
+            self.storage,
+            self.settings.in_flight_container,
+            self.lifecycle,
+            self.tools.in_flight,
+            max_in_flight=self.settings.max_in_flight,
+        )
+
+    @cached_property
+    def sweep(self) -> Sweep:
+        """The slower timer's work."""
+        return Sweep(self.settings, self.tools, self.lifecycle)
+
+    @cached_property
+    def overview(self) -> Overview:
+        """Lists conversions."""
+        return Overview(self.storage, self.settings.converted_container, self.tools.in_flight)
+
+    @cached_property
+    def worker(self) -> "Worker":
+        """The embedded service's worker, with its converter process."""
+        from shared.embedded.converter import Converter
+        from shared.embedded.worker import Worker
+
+        return Worker(self.settings, self._requests, self._containers, Converter(), self._outbound)
+
+    @cached_property
+    def asgi(self) -> "FastAPI":
+        """Everything that is served over HTTP."""
+        from shared.embedded.api.app import build_api
+        from shared.http import router
+
+        api = build_api(self.settings, self._requests, self._containers, self._outbound)
+        api.include_router(router(self))
+        return api
+
+    @cached_property
+    def _requests(self) -> Any:
+        from shared.embedded.requests import Requests
+
+        return Requests(self.storage, self.settings)
+
+    @cached_property
+    def _containers(self) -> Any:
+        from shared.embedded.containers import Containers
+
+        return Containers(self.settings, self.storage)
+
+    @cached_property
+    def _outbound(self) -> Any:
+        from shared.outbound import Outbound
+
+        return Outbound(self.settings)
+
+
+def _remote_rendering(settings: Settings, storage: Storage) -> RemoteRendering:
+    """The service that REMOTE_RENDERING_ENDPOINT names, or else the bundle's own."""
+    if settings.remote_rendering_endpoint is None:
+        assert settings.own_url is not None
+        return RemoteRendering(
+            settings.own_url,
+            settings.embedded_account_id,
+            account_key=settings.embedded_account_key,
+        )
+    assert settings.remote_rendering_account_id is not None
+    has_secret = settings.remote_rendering_account_key or settings.remote_rendering_token
+    return RemoteRendering(
+        settings.remote_rendering_endpoint,
+        settings.remote_rendering_account_id,
+        account_key=settings.remote_rendering_account_key,
+        token=settings.remote_rendering_token,
+        credential=None if has_secret else storage.credential,
+        account_domain=settings.remote_rendering_account_domain,
+    )
+
+
+@cache
+def app() -> App:
+    """This process's app."""
+    return App(read_settings())

@@ -141,8 +141,8 @@ class _Fetch:
         for reference in found:
             companion = folder.resolve(reference.uri, name.rpartition("/")[0])
             if companion is not None:
-                first = next(candidates(reference.uri, place.rpartition("/")[0]), companion)
-                named.setdefault(first, companion)
+                # The engine looks beside the model, whichever file holds the reference.
+                named.setdefault(next(candidates(reference.uri), companion), companion)
             elif reference.required:
                 raise Problem(
                     Code.MISSING_COMPANION,

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from shared.embedded.requests import Error, Lost, Mismatch, Request, Requests, S
 from shared.storage import Conflict
 from tests.embedded.bundle import Bundle, new_id
 
-RESULT = {"outputs": [], "warnings": [], "statistics": {}}
+RESULT: dict[str, Any] = {"outputs": [], "warnings": [], "statistics": {}}
 
 
 def request(bundle: Bundle, identity: str = "one", model: str = "box.obj") -> Request:

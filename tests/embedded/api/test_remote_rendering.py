@@ -210,6 +210,7 @@ async def test_the_same_idempotency_key_is_the_same_conversion_with_the_newest_s
         other = await client.post(SAS, json=bundle.v1_body("ball.obj"), headers=key)
         another = await client.post(SAS, json=bundle.v1_body("box.obj"), headers={"Idempotency-Key": "two"})
     assert second.json() == first.json() != another.json()
+    assert first.headers["Idempotency-Key"] == "one"
     assert other.status_code == 409
     assert other.json()["error"].startswith("Unable to start conversion: ")
     record = await bundle.record(f"remote-rendering/{first.json()['conversionId']}")
@@ -301,7 +302,7 @@ async def test_get_follows_the_conversion_to_its_output(bundle: Bundle) -> None:
         assert running.json()["status"] == "Running"
         assert "output" not in running.json()
         assert running.headers["cache-control"] == "no-store, no-cache"
-        result = {"outputs": [], "warnings": [], "statistics": {}}
+        result: dict[str, Any] = {"outputs": [], "warnings": [], "statistics": {}}
         await bundle.requests.finish(held, State.SUCCEEDED, result=result)
         ended = (await client.get(f"{V2021}/c1", params={"api-version": "2021-01-01-preview"})).json()
     root = bundle.settings.embedded_blob_url.format(account=ACCOUNT)
@@ -424,7 +425,7 @@ async def test_a_call_without_a_token_of_ours_is_401(bundle: Bundle, method: str
     unsigned = base64.urlsafe_b64encode(b'{"alg":"none"}').decode().rstrip("=")
     for token in ("", "x", f"{ACCOUNT_ID}:{ACCOUNT_KEY}", good + "x", f"{unsigned}.{payload}.", "é"):
         async with bundle.client() as client:
-            headers = {"Authorization": f"Bearer {token}".encode()}
+            headers = {b"Authorization": f"Bearer {token}".encode()}
             refused = await client.request(method, path, headers=headers)
         assert (refused.status_code, refused.content) == (401, b"")
         assert refused.headers["www-authenticate"] == 'Bearer error="invalid_token"'

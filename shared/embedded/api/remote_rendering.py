@@ -127,7 +127,9 @@ class RemoteRendering:
                 409, "The Idempotency-Key was used before, for a conversion with other settings."
             ) from None
         _log_accepted(request, record, new)
-        return Reply({"conversionId": record.request.id})
+        # Said back, so that the caller knows that its key was heard.
+        key = request.headers.get("Idempotency-Key")
+        return Reply({"conversionId": record.request.id}, headers={"Idempotency-Key": key} if key else None)
 
     async def v1_get(self, account_id: str, conversion_id: str, request: Request) -> Response:
         """How a conversion is doing."""

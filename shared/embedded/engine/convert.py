@@ -18,7 +18,7 @@ from shared.embedded.engine.formats import READS, WRITES, check_output, read_for
 from shared.embedded.engine.job import Failure, Job, Made, Output, Result, Warning_
 from shared.embedded.engine.readers import fbx, gltf, obj, ply, step, stl
 from shared.embedded.engine.readers.assimp import Imported
-from shared.embedded.engine.scene import Matrix, drop_invalid
+from shared.embedded.engine.scene import Matrix, drop_invalid, give_materials
 from shared.embedded.engine.statistics import Measures, input_statistics, statistics
 from shared.embedded.engine.writers import obj as obj_writer
 from shared.embedded.engine.writers import stl as stl_writer
@@ -137,6 +137,7 @@ def _built(imported: Imported, unit: str | None) -> tuple[Document, str | None, 
         imported.warnings.append(
             Warning_("invalid-geometry", "Invalid triangles are left out", {"elements": dropped})
         )
+    give_materials(imported.scene)
     return build(imported.scene), unit, imported.warnings
 
 

@@ -77,7 +77,7 @@ def _run(job: Job, source: int) -> Result:
         answer, late = _await(read_end, source, time.monotonic() + job.limits.wall_seconds)
     finally:
         _kill(child)
-        _, status = os.waitpid(child, 0)
+        _, status, usage = os.wait4(child, 0)
         os.close(read_end)
     said = os.pread(complaints, 2**20, 0)
     os.close(complaints)
@@ -85,7 +85,11 @@ def _run(job: Job, source: int) -> Result:
         return _limit("ENGINE_WALL_SECONDS", f"longer than {job.limits.wall_seconds} s")
     if answer.endswith(b"\n"):
         return Result.from_json(json.loads(answer))
-    return _death(job, status, said)
+    used_mb = (usage.ru_maxrss - _resident_kb()) / 1024
+    # Not every library says so when an allocation fails: many just crash close to the limit.
+    if used_mb > 0.8 * job.limits.memory_mb or _OUT_OF_MEMORY.search(said):
+        return _limit("ENGINE_MEMORY_MB", f"more than {job.limits.memory_mb} MB of memory")
+    return _death(job, status)
 
 
 def _await(read_end: int, source: int, deadline: float) -> tuple[bytes, bool]:
@@ -115,10 +119,8 @@ def _kill(child: int) -> None:
             continue
 
 
-def _death(job: Job, status: int, said: bytes) -> Result:
+def _death(job: Job, status: int) -> Result:
     """Why a child ended without an answer."""
-    if _OUT_OF_MEMORY.search(said):
-        return _limit("ENGINE_MEMORY_MB", f"more than {job.limits.memory_mb} MB of memory")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGXCPU:
@@ -176,6 +178,11 @@ def _confine(job: Job, parent: int, keep: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_NOFILE, _NOFILE))
     refuse_network_and_programs()
+
+
+def _resident_kb() -> int:
+    """Kilobytes of memory that this process holds, and every child with it."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _address_space() -> int:

@@ -85,6 +85,33 @@ class Scene:
     images: list[Image] = field(default_factory=list)
 
 
+def drop_unused_materials(scene: Scene, name: str) -> None:
+    """Take out materials of that name that no primitive uses; libraries add some of their own."""
+    used = {one.material for mesh in scene.meshes for one in mesh.primitives}
+    kept = [index for index, material in enumerate(scene.materials) if index in used or material.name != name]
+    moved = {old: new for new, old in enumerate(kept)}
+    scene.materials = [scene.materials[index] for index in kept]
+    for mesh in scene.meshes:
+        for primitive in mesh.primitives:
+            if primitive.material is not None:
+                primitive.material = moved[primitive.material]
+
+
+def give_materials(scene: Scene) -> None:
+    """Give primitives without a material a plain one: glTF's own default is bare metal, which most
+    viewers show nearly black. Vertex colours go on white, so that they stay what they are."""
+    made: dict[bool, int] = {}
+    for mesh in scene.meshes:
+        for primitive in mesh.primitives:
+            if primitive.material is None:
+                colored = primitive.colors is not None
+                if colored not in made:
+                    made[colored] = len(scene.materials)
+                    level = 1.0 if colored else 0.8
+                    scene.materials.append(Material(base_color=(level, level, level, 1.0)))
+                primitive.material = made[colored]
+
+
 def drop_invalid(scene: Scene) -> int:
     """Take out triangles, lines and points with a vertex that is missing or not a number.
 

@@ -35,12 +35,11 @@ _BASE_COLOR, _EMISSION_COLOR, _OCCLUSION = 12, 14, 17
 
 @dataclass(slots=True)
 class Imported:
-    """``metadata`` is the file's own; ``missing`` are files besides textures that were not there."""
+    """``metadata`` is the file's own, of plain types."""
 
     scene: Scene
     warnings: list[Warning_]
     metadata: dict[str, object] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
 
 
 def read(
@@ -54,7 +53,7 @@ def read(
     """The model by assimp. ``gamma_…`` say that its material or vertex colours are sRGB-encoded.
 
     Raises `Problem` `corrupt-model`."""
-    with ai.imported(data, files, _FLAGS, properties or {}) as (source, missing):
+    with ai.imported(data, files, _FLAGS, properties or {}) as source:
         textures = Textures(files, _embedded(source))
         scene = Scene(materials=[_material(one, textures, gamma_material) for one in _each(source)])
         scene.images = textures.images
@@ -65,7 +64,7 @@ def read(
             details = {"animations": source.animation_count}
             warnings.append(Warning_("dropped-animation", "Animations are not kept", details))
         metadata = source.metadata.contents.values_by_name() if source.metadata else {}
-        return Imported(scene, warnings, metadata, missing)
+        return Imported(scene, warnings, metadata)
 
 
 def _each(source: ai.Scene) -> list[ai.Material]:
@@ -128,9 +127,11 @@ def _primitive(mesh: ai.Mesh, gamma_vertex: bool) -> Primitive | None:
     colors = ai.floats(mesh.colors[0], mesh.vertex_count, 4)
     if colors is not None and gamma_vertex:
         colors[:, :3] = linear(colors[:, :3])
+    # assimp gives a cloud of points no faces.
+    cloud = kind == "points" and mesh.face_count == 0
     return Primitive(
         positions,
-        ai.faces(mesh, size).ravel(),
+        None if cloud else ai.faces(mesh, size).ravel(),
         kind,
         ai.floats(mesh.normals, mesh.vertex_count, 3),
         texcoords,

@@ -184,7 +184,6 @@ class _Files:
     def __init__(self, name: str, data: bytes, folder: InputFolder) -> None:
         self._name, self._data, self._folder = name, data, folder
         self._opened: dict[int, tuple[_File, Any]] = {}
-        self.missing: list[str] = []
         self.interface = _FileIO(_Open(self._open), _Close(self._close), None)
 
     def _open(self, _: object, name: bytes, mode: bytes) -> int | None:
@@ -194,7 +193,6 @@ class _Files:
         else:
             data = self._folder.find(wanted)
         if data is None or b"w" in mode:
-            self.missing.append(wanted)
             return None
         file = _memory_file(data)
         address = c.addressof(file)
@@ -252,11 +250,10 @@ _library = _load()
 
 
 @contextlib.contextmanager
-def imported(
-    data: bytes, folder: InputFolder, flags: int, properties: Mapping[str, int]
-) -> Iterator[tuple[Scene, list[str]]]:
-    """assimp's scene of the model, and the files it asked for in vain. Copy what is to outlive the
-    block. Raises `Problem` `corrupt-model` with assimp's own message."""
+def imported(data: bytes, folder: InputFolder, flags: int, properties: Mapping[str, int]) -> Iterator[Scene]:
+    """assimp's scene of the model; copy what is to outlive the block.
+
+    Raises `Problem` `corrupt-model` with assimp's own message."""
     name = folder.model.name
     files = _Files(name, data, folder)
     store = _library.aiCreatePropertyStore()
@@ -272,7 +269,7 @@ def imported(
             raise MemoryError(message)
         raise corrupt(message or "assimp gives no reason")
     try:
-        yield scene.contents, files.missing
+        yield scene.contents
     finally:
         _library.aiReleaseImport(scene)
 

@@ -7,4 +7,12 @@ from shared.embedded.engine.readers.assimp import Imported
 
 def read(data: bytes, files: InputFolder, *, gamma_material: bool, gamma_vertex: bool) -> Imported:
     """Raises `Problem` `corrupt-model`."""
-    return assimp.read(data, files, gamma_material=gamma_material, gamma_vertex=gamma_vertex)
+    imported = assimp.read(data, files, gamma_material=gamma_material, gamma_vertex=gamma_vertex)
+    scene = imported.scene
+    if not scene.images:
+        # The format has no materials; assimp makes one up where no texture is named.
+        scene.materials = []
+        for mesh in scene.meshes:
+            for primitive in mesh.primitives:
+                primitive.material = None
+    return imported

@@ -6,7 +6,7 @@ import re
 
 import cascadio
 
-from shared.embedded.engine.document import Document, split_glb
+from shared.embedded.engine.document import Document, Json, split_glb
 from shared.embedded.engine.faults import corrupt
 
 #: How far the triangles may be from the true surface, in millimetres, and by angle, in radians.
@@ -34,7 +34,23 @@ def read(data: bytes) -> tuple[Document, str | None]:
     if not made:
         raise corrupt("OpenCASCADE finds no shape in it")
     root, binary = split_glb(made)
+    _give_materials(root)
     return Document(root, bytearray(binary or b"")), _unit(data)
+
+
+def _give_materials(root: Json) -> None:
+    """CAD colours are paint, where glTF's default, which OpenCASCADE leaves, is bare metal."""
+    materials = root.setdefault("materials", [])
+    for mesh in root.get("meshes", []):
+        for primitive in mesh["primitives"]:
+            if "material" not in primitive:
+                if not materials or "name" in materials[-1]:
+                    materials.append({"pbrMetallicRoughness": {"baseColorFactor": [0.8, 0.8, 0.8, 1]}})
+                primitive["material"] = len(materials) - 1
+    for material in materials:
+        pbr = material.setdefault("pbrMetallicRoughness", {})
+        pbr.setdefault("metallicFactor", 0)
+        pbr.setdefault("roughnessFactor", 0.6)
 
 
 def _unit(data: bytes) -> str | None:

@@ -6,7 +6,8 @@ import numpy as np
 
 from shared.embedded.engine.scene import Floats, Matrix
 
-_FROM = np.array([0.62, 0.42, 0.78])
+#: Where from, best first; the others are for models that look too thin from there.
+VIEWS = ((0.62, 0.42, 0.78), (0.25, 0.4, 0.9), (0.95, 0.35, 0.25), (0.45, 0.85, 0.45))
 _FIELD = np.tan(np.radians(30.0) / 2)
 #: The part of the picture's shorter half that the model may reach, so that its border stays empty.
 _FILL = 0.9
@@ -31,9 +32,9 @@ class Camera:
         return (grid.reshape(-1, 3) @ self.axes).astype(np.float32)
 
 
-def frame(points: Floats, width: int, height: int) -> Camera:
-    """The camera that sees all ``points`` (n, 3) as large as they fit, centred."""
-    back = _FROM / np.linalg.norm(_FROM)
+def frame(points: Floats, width: int, height: int, view: tuple[float, float, float] = VIEWS[0]) -> Camera:
+    """The camera that sees all ``points`` (n, 3) as large as they fit, centred, from that side."""
+    back = np.array(view) / np.linalg.norm(view)
     right = np.cross((0.0, 1.0, 0.0), back)
     right /= np.linalg.norm(right)
     axes = np.array([right, np.cross(back, right), back])

@@ -101,6 +101,10 @@ def ribbons(part: Part, axes: Matrix, size: float) -> Geometry:
     colors = np.ones((len(corners), 3, 4), np.float32)
     if part.colors is not None:
         colors[:] = part.colors[first][:, None]
+    # Without a surface there is no shading: what is farther away is drawn darker instead.
+    depth = corners @ axes[2].astype(np.float32)
+    near = (depth - depth.min()) / (float(np.ptp(depth)) or 1.0)
+    colors[..., :3] *= (0.45 + 0.55 * near)[..., None]
     normals = np.broadcast_to(axes[2].astype(np.float32), corners.shape)
     material = np.full(len(corners), -1 if part.material is None else part.material, np.int32)
     return Geometry(corners, normals, colors, {}, material, np.ones(len(corners), bool))

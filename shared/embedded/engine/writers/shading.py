@@ -16,9 +16,9 @@ _DEFAULT: Json = {"pbrMetallicRoughness": {"baseColorFactor": (0.72, 0.73, 0.75,
 _CLAMP, _MIRROR = 33071, 33648
 
 # Light comes from a key to the viewer's upper left, a weaker one from the right, the sky and the floor.
-_KEY, _KEY_POWER = np.array([-0.45, 0.75, 0.55]), 2.1
+_KEY, _KEY_POWER = np.array([-0.45, 0.75, 0.55]), 1.8
 _RIM, _RIM_POWER = np.array([0.85, 0.25, 0.1]), 0.55
-_SKY, _FLOOR = np.array([0.62, 0.65, 0.70]), np.array([0.30, 0.28, 0.26])
+_SKY, _FLOOR = np.array([0.54, 0.57, 0.62]), np.array([0.25, 0.235, 0.22])
 
 
 class Shader:

@@ -12,11 +12,12 @@ from PIL import Image
 from shared.embedded.engine.decode import Part
 from shared.embedded.engine.document import Document
 from shared.embedded.engine.scene import Floats
-from shared.embedded.engine.writers.camera import Camera, frame
+from shared.embedded.engine.writers.camera import VIEWS, Camera, frame
 from shared.embedded.engine.writers.geometry import Geometry, gather, join, ribbons
 from shared.embedded.engine.writers.shading import Shader, unit
 
 _SAMPLES = 2  # each way
+_SLIVER = 0.06  # a model that covers less of the picture is looked at from other sides too
 _LAYERS = 6  # transparent surfaces that are seen through
 _PROBES = 3  # rays per sample that ask how open its surroundings are
 
@@ -29,11 +30,36 @@ def write(document: Document, parts: Iterable[Part], path: Path, width: int, hei
     low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
     middle, size = (low + high) / 2, float((high - low).max()) or 1.0
     _normalize(geometry, thin, middle, size)
-    camera = frame(((points - middle) / size).astype(np.float32), width, height)
+    points = ((points - middle) / size).astype(np.float32)
+    camera = _best_camera(geometry, points, width, height)
     if thin:
         geometry = join([geometry, *(ribbons(part, camera.axes, _breadth(part)) for part in thin)])
     picture = _render(document, geometry, camera, width, height)
     Image.fromarray(picture, "RGBA").save(path, "PNG")
+
+
+def _best_camera(geometry: Geometry, points: Floats, width: int, height: int) -> Camera:
+    """The usual camera; where the model is but a sliver from there, the one that sees most of it."""
+    best, seen = frame(points, width, height), 0.0
+    if len(geometry.corners) == 0:
+        return best
+    scene = _scene(geometry)
+    for view in VIEWS:
+        camera = frame(points, width, height, view)
+        directions = camera.rays(width // 4, height // 4)
+        origins = np.broadcast_to(camera.position.astype(np.float32), directions.shape).copy()
+        covered = float((np.asarray(scene.run(origins, directions, query="OCCLUDED")) >= 0).mean())
+        if covered > seen:
+            best, seen = camera, covered
+        if seen >= _SLIVER:
+            break
+    return best
+
+
+def _scene(geometry: Geometry) -> EmbreeScene:
+    scene = EmbreeScene(robust=True)
+    TriangleMesh(scene, np.ascontiguousarray(geometry.corners))
+    return scene
 
 
 def _ends(part: Part) -> Floats:
@@ -56,8 +82,7 @@ def _breadth(part: Part) -> float:
 def _render(
     document: Document, geometry: Geometry, camera: Camera, width: int, height: int
 ) -> NDArray[np.uint8]:
-    scene = EmbreeScene(robust=True)
-    TriangleMesh(scene, np.ascontiguousarray(geometry.corners))
+    scene = _scene(geometry)
     shader = Shader(document, geometry, camera.axes)
     wide, high = width * _SAMPLES, height * _SAMPLES
     directions = camera.rays(wide, high)
@@ -79,7 +104,10 @@ def _render(
         normals = shader.normals(triangles, weights, towards)
         lit, open_ = np.ones(len(active), np.float32), np.ones(len(active), np.float32)
         if layer == 0:
+            # The key light is a lamp beside the model, not a sun: what is nearer to it is brighter.
+            falloff = np.clip(1 + 0.5 * (places @ shader.key), 0.4, 1.6)
             lit, open_ = _shadows(scene, shader, places, normals, active, wide, high)
+            lit = lit * falloff
         shaded, alpha = shader.shade(triangles, weights, towards, lit, open_)
         color[active] += shaded * (clear[active] * alpha)[:, None]
         clear[active] *= 1 - alpha

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from shared import formats
 from shared.callbacks import Callbacks
 from shared.clients import ConversionService
@@ -25,15 +27,23 @@ from shared.tools import Pace, Tools
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from shared.embedded.containers import Containers
+    from shared.embedded.converter import Converter
+    from shared.embedded.requests import Requests
     from shared.embedded.worker import Worker
+    from shared.outbound import Outbound
 
 
 class App:
     """The bundle's parts, made from the settings. Nothing is sent before a part is used."""
 
-    def __init__(self, settings: Settings, **client_options: Any) -> None:
-        """``client_options`` go to the storage clients, as in :meth:`Storage.connect`."""
+    def __init__(
+        self, settings: Settings, *, http: httpx.AsyncBaseTransport | None = None, **client_options: Any
+    ) -> None:
+        """``http`` carries the calls to services and of callbacks; ``client_options`` go to the storage
+        clients, as in :meth:`Storage.connect`."""
         self.settings = settings
+        self._http = http
         self._client_options = client_options
         self._ready: asyncio.Task[None] | None = None
 
@@ -61,6 +71,14 @@ class App:
             await self._ready
         return self
 
+    async def close(self) -> None:
+        """Closes every connection, and ends the engine's process."""
+        for service in self.services.values():
+            await service.close()
+        if "worker" in self.__dict__:
+            await self._converter.close()
+        await self.storage.close()
+
     @cached_property
     def signer(self) -> Signer:
         """Signs SAS tokens."""
@@ -69,7 +87,7 @@ class App:
     @cached_property
     def services(self) -> Mapping[ServiceName, ConversionService]:
         """The conversion services that are set up."""
-        return {formats.REMOTE_RENDERING: _remote_rendering(self.settings, self.storage)}
+        return {formats.REMOTE_RENDERING: _remote_rendering(self.settings, self.storage, self._http)}
 
     @cached_property
     def callbacks(self) -> Callbacks:
@@ -130,10 +148,9 @@ class App:
     @cached_property
     def worker(self) -> "Worker":
         """The embedded service's worker, with its converter process."""
-        from shared.embedded.converter import Converter
         from shared.embedded.worker import Worker
 
-        return Worker(self.settings, self._requests, self._containers, Converter(), self._outbound)
+        return Worker(self.settings, self.requests, self._containers, self._converter, self._outbound)
 
     @cached_property
     def asgi(self) -> "FastAPI":
@@ -141,30 +158,39 @@ class App:
         from shared.embedded.api.app import build_api
         from shared.http import router
 
-        api = build_api(self.settings, self._requests, self._containers, self._outbound)
+        api = build_api(self.settings, self.requests, self._containers, self._outbound)
         api.include_router(router(self))
         return api
 
     @cached_property
-    def _requests(self) -> Any:
+    def _converter(self) -> "Converter":
+        from shared.embedded.converter import Converter
+
+        return Converter()
+
+    @cached_property
+    def requests(self) -> "Requests":
+        """The embedded service's requests."""
         from shared.embedded.requests import Requests
 
         return Requests(self.storage, self.settings)
 
     @cached_property
-    def _containers(self) -> Any:
+    def _containers(self) -> "Containers":
         from shared.embedded.containers import Containers
 
         return Containers(self.settings, self.storage)
 
     @cached_property
-    def _outbound(self) -> Any:
+    def _outbound(self) -> "Outbound":
         from shared.outbound import Outbound
 
-        return Outbound(self.settings)
+        return Outbound(self.settings, transport=self._http)
 
 
-def _remote_rendering(settings: Settings, storage: Storage) -> RemoteRendering:
+def _remote_rendering(
+    settings: Settings, storage: Storage, http: httpx.AsyncBaseTransport | None
+) -> RemoteRendering:
     """The service that REMOTE_RENDERING_ENDPOINT names, or else the bundle's own."""
     if settings.remote_rendering_endpoint is None:
         assert settings.own_url is not None
@@ -172,6 +198,7 @@ def _remote_rendering(settings: Settings, storage: Storage) -> RemoteRendering:
             settings.own_url,
             settings.embedded_account_id,
             account_key=settings.embedded_account_key,
+            transport=http,
         )
     assert settings.remote_rendering_account_id is not None
     has_secret = settings.remote_rendering_account_key or settings.remote_rendering_token
@@ -182,6 +209,7 @@ def _remote_rendering(settings: Settings, storage: Storage) -> RemoteRendering:
         token=settings.remote_rendering_token,
         credential=None if has_secret else storage.credential,
         account_domain=settings.remote_rendering_account_domain,
+        transport=http,
     )
 
 

@@ -60,7 +60,8 @@ def collected(outcome: Outcome, there: Mapping[str, BlobHead]) -> Outcome:
             sha256=said.sha256 if said else None,
             md5=blob.md5.hex() if blob.md5 else None,
         )
-        is_log = name.endswith((".result.json", ".info.json")) and said is None
+        # A service that does not say what it wrote still names its reports as the vendor's does.
+        is_log = said.role == "report" if said else name.endswith((".result.json", ".info.json"))
         (logs if is_log else files).append(file)
     if outcome.status is not Status.SUCCESS:
         return outcome.model_copy(update={"files": (), "logs": (*logs, *files)})

@@ -56,14 +56,15 @@ class Overview:
         if status is not None and not status.is_final:
             return Page(found, None)
         client = self._storage.blob_service.get_container_client(self._converted)
-        pages = client.list_blobs(
+        pages: Any = client.list_blobs(
             name_starts_with=prefix or None, include=["metadata"], results_per_page=5000
         ).by_page(_decode(cursor))
         finished = 0
         async for page in pages:
             async for blob in page:
-                if (told := _finished(blob)) and (status is None or told["status"] == status):
-                    found.append(told)
+                ended = _finished(blob)
+                if ended and (status is None or ended["status"] == status):
+                    found.append(ended)
                     finished += 1
             if finished >= limit:
                 break

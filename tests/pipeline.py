@@ -1,0 +1,215 @@
+"""The whole bundle on real storage, without a host: a test delivers the events, and says what time it is.
+
+The pipeline, the embedded service and its engine are the real ones. HTTP between them goes through the
+ASGI app in this process.
+"""
+
+import base64
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+
+from local.azurite import Azurite
+from shared import paths
+from shared.app import App
+from shared.conversion import Conversion
+from shared.manifest import Manifest
+from shared.settings import read_settings
+from shared.storage import Clock
+
+ACCOUNT_ID = "30ea64bd-100f-4bf0-adc9-29fa45d4880c"
+ACCOUNT_KEY = "a key that only the tests know"
+
+
+class ShiftedClock(Clock):
+    """The storage service's time, and as much later as a test wants."""
+
+    def __init__(self, real: Clock) -> None:
+        super().__init__()
+        self._real = real
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return self._real.now() + self.ahead
+
+
+@dataclass
+class Pipeline:
+    """One bundle, with containers and queues of its own in the shared Azurite."""
+
+    app: App
+    clock: ShiftedClock
+
+    # --- What users and the platform do --------------------------------------------------------
+
+    async def upload(self, path: str, data: bytes, **metadata: str) -> None:
+        """Puts a blob into the models container; its event is another matter."""
+        await self.app.storage.put(
+            self.app.settings.models_container,
+            path,
+            data,
+            metadata=metadata,
+            content_type="application/octet-stream",
+        )
+
+    async def event(self, path: str) -> None:
+        """Delivers a blob event, as the blob trigger does."""
+        await self.app.lifecycle.consider(path)
+
+    async def drop(self, path: str, data: bytes) -> None:
+        """A blob lands, and so does its event."""
+        await self.upload(path, data)
+        await self.event(path)
+
+    def later(self, seconds: float) -> None:
+        """Time passes."""
+        self.clock.ahead += timedelta(seconds=seconds)
+
+    async def work(self) -> int:
+        """The embedded service works off what its queue holds; how many requests that were."""
+        done = 0
+        while message := await self._receive(self.app.settings.embedded_queue):
+            await self.app.worker.run(message["id"], secrets.token_hex(4))
+            done += 1
+        while message := await self._receive(self.app.settings.transfer_queue):
+            await self.app.lifecycle.advance(message["record"], may_start=False)
+        return done
+
+    async def settle(self, *, rounds: int = 12, seconds: float = 10) -> None:
+        """Ticks and works until nothing is in flight."""
+        for _ in range(rounds):
+            await self.work()
+            self.later(seconds)
+            await self.app.tick.run()
+            if not await self.records():
+                return
+        raise AssertionError(f"still in flight: {await self.records()}")
+
+    async def convert(self, path: str, data: bytes) -> Manifest:
+        """Drops a model and waits for its manifest."""
+        await self.drop(path, data)
+        await self.settle()
+        return await self.manifest(path)
+
+    # --- What there is -------------------------------------------------------------------------
+
+    async def manifest(self, path: str) -> Manifest:
+        """The manifest of a model, which must be there."""
+        stored = await self.app.tools.manifests.of(path)
+        assert stored is not None, f"{path} has no manifest"
+        assert stored.manifest is not None
+        return stored.manifest
+
+    async def record(self, path: str) -> Conversion | None:
+        """The record of a model's conversion in flight."""
+        held = await self.app.tools.in_flight.of(path)
+        return held.conversion if held else None
+
+    async def records(self) -> list[str | None]:
+        """The models in flight."""
+        return [item.path async for item in self.app.tools.in_flight.list()]
+
+    async def read(self, name: str) -> bytes:
+        """A blob of the converted container, which must be there."""
+        blob = await self.app.storage.read(self.app.settings.converted_container, name)
+        assert blob is not None, f"no {name}"
+        return blob.data
+
+    async def outputs(self, path: str) -> dict[str, list[str]]:
+        """The files in the model's folder, by conversion id."""
+        found: dict[str, list[str]] = {}
+        async for blob in self.app.storage.list(
+            self.app.settings.converted_container, f"{paths.folder(path)}/"
+        ):
+            if owner := paths.owner_of_output(blob.name):
+                found.setdefault(owner[1], []).append(blob.name)
+        return found
+
+    async def jobs(self) -> list[dict[str, Any]]:
+        """The conversions that the service knows of, by its own list."""
+        async with self.http() as client:
+            reply = await client.get(
+                f"/Accounts/{ACCOUNT_ID}/token",
+                headers={"Authorization": f"Bearer {ACCOUNT_ID}:{ACCOUNT_KEY}"},
+            )
+            token = reply.json()["AccessToken"]
+            url: str | None = f"/accounts/{ACCOUNT_ID}/conversions?api-version=2021-01-01"
+            jobs: list[dict[str, Any]] = []
+            while url:
+                reply = await client.get(url, headers={"Authorization": f"Bearer {token}"})
+                assert reply.status_code == 200
+                jobs += reply.json()["conversions"]
+                url = reply.json()["@nextLink"]
+            return jobs
+
+    def http(self) -> httpx.AsyncClient:
+        """A client of everything that the bundle serves."""
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app.asgi, raise_app_exceptions=False),
+            base_url="http://bundle.test",
+        )
+
+    async def _receive(self, queue: str) -> dict[str, Any] | None:
+        client = self.app.storage.queue_service.get_queue_client(queue)
+        message = await client.receive_message()
+        if message is None:
+            return None
+        await client.delete_message(message)
+        body: dict[str, Any] = json.loads(base64.b64decode(message.content))
+        return body
+
+
+class _Loop(httpx.AsyncBaseTransport):
+    """HTTP from the bundle to itself."""
+
+    def __init__(self) -> None:
+        self.app: App | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert self.app is not None
+        return await httpx.ASGITransport(self.app.asgi, raise_app_exceptions=False).handle_async_request(
+            request
+        )
+
+
+def settings_for(azurite: Azurite, **changes: Any) -> dict[str, Any]:
+    """App settings of a bundle that shares nothing with others but the storage emulator."""
+    name = secrets.token_hex(4)
+    return {
+        "model_storage": azurite.connection_string,
+        "models_container": f"models-{name}",
+        "converted_container": f"converted-{name}",
+        "in_flight_container": f"in-flight-{name}",
+        "embedded_container": f"embedded-{name}",
+        "embedded_queue": f"embedded-{name}",
+        "transfer_queue": f"transfer-{name}",
+        "embedded_account_id": ACCOUNT_ID,
+        "embedded_account_key": ACCOUNT_KEY,
+        "embedded_blob_url": f"{azurite.blob_url}/{{account}}",
+        "website_hostname": "127.0.0.1:1",
+        "local": True,
+        **changes,
+    }
+
+
+@asynccontextmanager
+async def start(
+    azurite: Azurite, *, http: httpx.AsyncBaseTransport | None = None, **changes: Any
+) -> AsyncIterator[Pipeline]:
+    """A bundle with some settings changed; ``http`` plays a conversion service in the place of its own."""
+    loop = _Loop()
+    app = App(read_settings(**settings_for(azurite, **changes)), http=http or loop)
+    loop.app = app
+    await app.ready()
+    clock = ShiftedClock(app.storage.clock)
+    app.storage.clock = clock
+    try:
+        yield Pipeline(app, clock)
+    finally:
+        await app.close()

@@ -5,6 +5,7 @@ embedded service with whole files. Damage never raises here: a reader that canno
 a file says that it did not see everything, and the engine is the one to call it corrupt.
 """
 
+import heapq
 import json
 import mmap
 import re
@@ -324,6 +325,44 @@ def _dae(data: Data, whole: bool) -> Found:
     return Found(tuple(found), complete=whole)
 
 
+def _fbx(data: Data, whole: bool) -> Found:
+    """Texture and Video nodes have the picture as their RelativeFilename; a Video that holds the picture
+    itself has it in the Content that follows. Pictures stand at the end of a file, and its beginning
+    would name those that come inside: a part of a file tells nothing."""
+    if not whole:
+        return Found((), complete=False)
+    names: dict[str, None] = {}
+    inside: set[str] = set()
+    last = ""
+    nodes = heapq.merge(_fbx_values(data, b"RelativeFilename"), _fbx_values(data, b"Content"))
+    for _, node, value in nodes:
+        if node == b"RelativeFilename":
+            last = value
+            names[value] = None
+        elif value:
+            inside.add(_file_name(last))
+    return Found(tuple(Reference(name) for name in names if _file_name(name) not in inside), complete=True)
+
+
+def _fbx_values(data: Data, node: bytes) -> Iterator[tuple[int, bytes, str]]:
+    """The place, name and value of each node of a name, binary or text; of a long value, its start."""
+    position = 0
+    while (start := data.find(node, position)) >= 0:
+        position = start + len(node)
+        if data[start - 1 : start] == bytes([len(node)]) and data[position : position + 1] in (b"S", b"R"):
+            length = int.from_bytes(data[position + 1 : position + 5], "little")
+            yield start, node, _text(bytes(data[position + 5 : position + 5 + min(length, _LONGEST_NAME)]))
+        elif text := _FBX_TEXT.match(data, position):
+            yield start, node, _text(text[1])
+
+
+_FBX_TEXT = re.compile(rb':[ \t]*,?\s{0,20}"([^"\r\n]{0,1024})')
+
+
+def _file_name(path: str) -> str:
+    return _fold(path.replace("\\", "/").rpartition("/")[2])
+
+
 def _text(raw: bytes) -> str:
     """UTF-8, or else the byte-for-byte encoding that cannot fail: old exporters wrote theirs."""
     try:
@@ -338,6 +377,7 @@ _READERS: dict[str, Callable[[Data, bool], Found]] = {
     ".gltf": _gltf,
     ".glb": _glb,
     ".dae": _dae,
+    ".fbx": _fbx,
 }
 
 #: The extensions of files that can name others.

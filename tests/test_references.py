@@ -159,10 +159,10 @@ def test_a_damaged_gltf_raises_nothing(data: bytes) -> None:
 
 
 @given(data=st.binary(max_size=400), whole=st.booleans())
-@pytest.mark.parametrize("extension", [".obj", ".mtl", ".gltf", ".glb", ".dae"])
+@pytest.mark.parametrize("extension", [".obj", ".mtl", ".gltf", ".glb", ".dae", ".fbx"])
 def test_garbage_raises_nothing(extension: str, data: bytes, whole: bool) -> None:
     references(extension, data, whole=whole)
-    references(extension, b"mtllib " + data + b"\nmap_Kd " + data, whole=whole)
+    references(extension, b"mtllib " + data + b"\nmap_Kd " + data + b"RelativeFilename" + data, whole=whole)
 
 
 # --- COLLADA -----------------------------------------------------------------------------------
@@ -196,6 +196,39 @@ def test_entities_that_expand_without_end_are_refused() -> None:
     entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
     data = f'<!DOCTYPE d [<!ENTITY e0 "xxxxxxxxxx">{entities}]><image><init_from>&e11;</init_from></image>'
     assert references(".dae", data.encode()) == Found((), complete=False)
+
+
+# --- FBX ---------------------------------------------------------------------------------------
+
+
+def fbx_node(name: bytes, value: bytes, kind: bytes = b"S") -> bytes:
+    return b"\0" * 12 + bytes([len(name)]) + name + kind + struct.pack("<I", len(value)) + value
+
+
+def test_a_binary_fbx_names_the_pictures_that_it_does_not_hold() -> None:
+    data = b"Kaydara FBX Binary  \0\x1a\0" + b"".join(
+        [
+            fbx_node(b"RelativeFilename", b"..\\maps\\Inside.tga"),
+            fbx_node(b"RelativeFilename", b"..\\maps\\outside.tga"),
+            fbx_node(b"RelativeFilename", b"C:\\maps\\inside.tga")
+            + fbx_node(b"Content", b"\0\1\2" * 900, b"R"),
+            fbx_node(b"RelativeFilename", b"..\\maps\\outside.tga") + fbx_node(b"Content", b"", b"R"),
+        ]
+    )
+    assert references(".fbx", data) == Found((Reference("..\\maps\\outside.tga"),), complete=True)
+    # Cut off before the contents, the first one would look like one to wait for.
+    assert references(".fbx", data[:120], whole=False) == Found((), complete=False)
+
+
+def test_a_text_fbx_names_the_pictures_that_it_does_not_hold() -> None:
+    data = b"""; FBX 7.5.0 project file
+        Video: 1 { RelativeFilename: "maps\\inside.png"
+            Content: ,
+            "iVBORw0KGgo=" }
+        Video: 2 { RelativeFilename: "maps\\out side.png"
+            Content: "" }
+        Video: 3 { RelativeFilename: "" }"""
+    assert uris(references(".fbx", data)) == ["maps\\out side.png"]
 
 
 @pytest.mark.parametrize("extension", [".stl", ".step", ".ply", ".3mf", ""])

@@ -86,6 +86,18 @@ class Settings(BaseSettings):
     website_hostname: str | None = None
     local: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _are_resolved(cls, values: Any) -> Any:
+        # A reference that the platform cannot resolve arrives as its own text: a key that anybody knows.
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, str) and value.startswith("@Microsoft.KeyVault("):
+                raise ValueError(
+                    f"{name.upper()}: its Key Vault reference was not resolved. Check the secret, and that "
+                    "the app's identity may read it (Key Vault Secrets User)"
+                )
+        return values
+
     @field_validator("embedded_account_id", "remote_rendering_account_id")
     @classmethod
     def _is_uuid(cls, value: str | None) -> str | None:

@@ -4,6 +4,7 @@ An event's dimensions travel as the log record's ``extra`` and arrive as customD
 Insights. Their names are part of the product, as the codes are: saved queries filter on them.
 """
 
+import json
 import logging
 import os
 from typing import Any
@@ -55,10 +56,16 @@ def event(
             "trace_id": conversion.trace_id,
         } | dimensions
     dimensions = {key: value for key, value in dimensions.items() if value is not None}
-    told = " ".join(f"{key}={value}" for key, value in dimensions.items() if key != "message")
+    told = " ".join(f"{key}={_shown(value)}" for key, value in dimensions.items())
     logger.log(level, "%s %s", name, told, extra={"event": name, **_safe(dimensions)})
 
 
 def _safe(dimensions: dict[str, Any]) -> dict[str, Any]:
     # A log record has a `message` of its own.
     return {("detail" if key == "message" else key): value for key, value in dimensions.items()}
+
+
+def _shown(value: Any) -> str:
+    """A value on one line, whatever is in it: names of blobs may hold newlines."""
+    text = str(value)
+    return text if text.isprintable() and " " not in text else json.dumps(text, ensure_ascii=False)

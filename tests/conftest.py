@@ -1,7 +1,11 @@
 """What every test may use: one storage emulator for the session, and where real models lie."""
 
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,3 +20,29 @@ def azurite() -> Iterator[Azurite]:
     """One Azurite for all tests: each uses containers and queues of its own."""
     with Azurite.start() as running:
         yield running
+
+
+_VALIDATE = """
+const validator = require("gltf-validator"), fs = require("fs");
+const data = new Uint8Array(fs.readFileSync(process.argv[1]));
+validator.validateBytes(data, { maxIssues: 0 }).then((report) => console.log(JSON.stringify(report)));
+"""
+
+
+@pytest.fixture(scope="session")
+def gltf_validate() -> Callable[[Path], dict[str, Any]]:
+    """The Khronos validator: a GLB's path -> its report, as JSON (`issues.numErrors`, `info`, …)."""
+    beside = Path(__file__).resolve().parents[1] / "local" / "node_modules"
+    places = [str(beside), *filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep))]
+    if not any(Path(place, "gltf-validator").is_dir() for place in places):
+        pytest.skip("gltf-validator is not installed: run npm ci in local/")
+
+    def validate(path: Path) -> dict[str, Any]:
+        environment = {**os.environ, "NODE_PATH": os.pathsep.join(places)}
+        done = subprocess.run(
+            ["node", "-e", _VALIDATE, str(path)], env=environment, capture_output=True, check=True
+        )
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    return validate

@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -364,3 +366,38 @@ def kill_at(patch: pytest.MonkeyPatch, at: int, *, executed: bool) -> None:
         return await send(self, request, **options)
 
     patch.setattr(AioHttpTransport, "send", counted)
+
+
+async def test_a_worker_killed_in_the_middle_of_a_conversion_is_followed_by_one_that_ends_it(
+    bundle: Bundle, converter: Converter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triangles = b"".join(b"v %d 0 0\nv 0 %d 0\nv 0 0 %d\nf -3 -2 -1\n" % (i, i, i) for i in range(1, 20_000))
+    await bundle.upload("box.obj", triangles)
+    key = await accept(bundle, "box.obj", (*GLB, Output("thumbnail", "box.400x400.png", {"width": 400})))
+    settings = bundle.settings.model_dump_json(exclude_none=True)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.embedded.killed",
+        settings,
+        key,
+        "message",
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"converting\n"
+    await asyncio.sleep(0.05)
+    process.kill()
+    await process.wait()
+    assert (await bundle.record(key)).state is State.RUNNING
+    assert len(await asyncio.to_thread(lambda: list(tmp_path.iterdir()))) == 1
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    worker = bundle.worker(converter)
+    await worker.run(key, "a duplicate of the message")
+    assert (await bundle.record(key)).state is State.RUNNING
+    await worker.run(key, "message")
+    record = await bundle.record(key)
+    assert (record.state, record.tries) == (State.SUCCEEDED, 2)
+    assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []

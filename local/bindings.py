@@ -16,11 +16,16 @@ class AppBroken(Exception):
 
 @dataclass(frozen=True)
 class Function:
-    """One function: its name, the id the runtime library knows it by, and its trigger's binding."""
+    """One function: its name, the id the runtime library knows it by, and its bindings."""
 
     name: str
     id: str
-    trigger: Mapping[str, Any]
+    bindings: tuple[Mapping[str, Any], ...]
+
+    @property
+    def trigger(self) -> Mapping[str, Any]:
+        """The binding that starts it."""
+        return next(binding for binding in self.bindings if _is_trigger(binding))
 
     @property
     def kind(self) -> str:
@@ -51,7 +56,7 @@ class Function:
 def function(metadata: Any) -> Function:
     """From one `RpcFunctionMetadata`. Raises `AppBroken` for what this host cannot do."""
     bindings = [json.loads(raw) for raw in metadata.raw_bindings]
-    triggers = [binding for binding in bindings if str(binding["type"]).endswith("Trigger")]
+    triggers = [binding for binding in bindings if _is_trigger(binding)]
     others = [b for b in bindings if b not in triggers and b["type"] != "http"]
     if len(triggers) != 1 or triggers[0]["type"] not in TRIGGERS or others:
         kinds = ", ".join(str(binding["type"]) for binding in bindings)
@@ -60,4 +65,8 @@ def function(metadata: Any) -> Function:
     deferred = trigger.get("properties", {}).get("SupportsDeferredBinding")
     if trigger["type"] == "blobTrigger" and not deferred:
         raise AppBroken(f"{metadata.name}: bind a BlobClient; the local host sends no blob's content")
-    return Function(metadata.name, metadata.function_id, trigger)
+    return Function(metadata.name, metadata.function_id, tuple(bindings))
+
+
+def _is_trigger(binding: Mapping[str, Any]) -> bool:
+    return str(binding["type"]).endswith("Trigger")

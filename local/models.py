@@ -43,7 +43,8 @@ def parts(model: Path) -> tuple[Part, ...]:
         raise NoModel(f"{model.name} is no kind of model that any of the services reads")
     beside = [name.format(name=model.name, stem=model.stem) for name in SIDECARS]
     needed = [name for name in beside if (model.parent / name).is_file()] + _companions(model)
-    return tuple(Part(model.parent / name, f"{model.stem}/{name}") for name in (*needed, model.name))
+    folder = model.stem.strip(".") or "model"  # no storage has a folder called `..`
+    return tuple(Part(model.parent / name, f"{folder}/{name}") for name in (*needed, model.name))
 
 
 def _companions(model: Path) -> list[str]:

@@ -139,12 +139,21 @@ async def _copy(storage: BlobServiceClient, container: str, manifest: dict[str, 
     """Writes the manifest and everything it names into the folder `out`, emptied before."""
     _empty(out)
     (out / paths.MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
-    for derivative in manifest.get("derivatives", []):
-        download = await storage.get_blob_client(container, derivative["path"]).download_blob()
-        with (out / PurePosixPath(derivative["path"]).name).open("wb") as file:
+    derivatives = manifest.get("derivatives", [])
+    children = [child for derivative in derivatives for child in derivative.get("children", [])]
+    for named in [*derivatives, *children, *manifest.get("logs", [])]:
+        download = await storage.get_blob_client(container, named["path"]).download_blob()
+        # Companions of a derivative are found relative to it, so they keep their folders.
+        with _target(out, named["path"].partition(f"/{manifest['id']}/")[2]).open("wb") as file:
             async for chunk in download.chunks():
                 file.write(chunk)
     return out
+
+
+def _target(out: Path, name: str) -> Path:
+    target = out / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
 
 
 def _empty(folder: Path) -> None:

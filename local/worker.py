@@ -11,9 +11,10 @@ import logging
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import azure_functions_runtime as library
 
@@ -47,6 +48,7 @@ class HostLog(logging.Handler):
         self._protos = protos
         self._writer = writer
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -65,15 +67,16 @@ class HostLog(logging.Handler):
         )
         if record.exc_info and record.exc_info[1]:
             log.exception.stack_trace = logging.Formatter().formatException(record.exc_info)
-        # Records come from any thread, and the stream belongs to the loop's.
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(
-                self._writer.write, channel.frame(self._protos.StreamingMessage(rpc_log=log))
-            )
+        frame = channel.frame(self._protos.StreamingMessage(rpc_log=log))
+        # At once in the loop's own thread, so that a function's records precede its reply.
+        if threading.get_ident() == self._thread:
+            self._writer.write(frame)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._writer.write, frame)
 
 
-async def serve(connection: socket.socket) -> None:
-    """Answers the host until it closes the connection. Invocations run concurrently."""
+async def serve(connection: socket.socket) -> NoReturn:
+    """Answers the host, invocations concurrently; ends the process when it closes the connection."""
     protos = load()
     reader, writer = await asyncio.open_connection(sock=connection)
     logging.basicConfig(level=logging.INFO, handlers=[HostLog(protos, writer)])
@@ -100,20 +103,17 @@ async def serve(connection: socket.socket) -> None:
         task = asyncio.create_task(answer(message, message.WhichOneof("content")))
         running.add(task)
         task.add_done_callback(running.discard)
-    for task in running:
-        task.cancel()
-    writer.close()
+    # Not through the interpreter's own exit: it would wait for threads of functions still running.
+    os._exit(0)
 
 
 def main() -> None:
-    """Takes over the process; ends it when the host is gone."""
+    """Takes over the process."""
     fd, parent, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     die_with_parent(parent)
     sys.path.insert(0, str(folder))
     os.chdir(folder)
     asyncio.run(serve(socket.socket(fileno=fd)))
-    # Not through the interpreter's own exit: it would wait for threads of functions still running.
-    os._exit(0)
 
 
 if __name__ == "__main__":

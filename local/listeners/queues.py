@@ -18,7 +18,7 @@ from local.runtime import InvocationFailed, Runtime, WorkerDied
 LEASE_SECONDS = 60
 """How long a message stays hidden without renewal: what a killed host costs."""
 
-IDLE_SECONDS = (0.1, 1.0)
+IDLE_SECONDS = (0.1, 0.5)
 """Between two looks at an empty queue: from the first, doubled, to the second."""
 
 

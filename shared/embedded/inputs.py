@@ -76,12 +76,13 @@ class _Fetch:
         path = request.source.prefix + request.model
         self._folder, _, self._name = path.rpartition("/")
         self._folder += "/" if self._folder else ""
+        self._files = request.files
+        self._prefix = request.source.prefix
         self._sizes: dict[str, int] = {}
         self._warnings: list[Warning_] = []
 
     async def run(self) -> Inputs:
-        listed = await self._container.list(self._folder)
-        self._sizes = {name[len(self._folder) :]: size for name, size in listed.items()}
+        self._sizes = await self._list()
         self._check(self._name, self._sizes.get(self._name, 0))
         kind = extension(self._name)
         model = f"model{kind}"
@@ -92,10 +93,26 @@ class _Fetch:
             await self._companions(model)
         return Inputs(model, await self._settings(), tuple(self._warnings))
 
+    async def _list(self) -> dict[str, int]:
+        """What lies in the model's folder, by its name there."""
+        if self._files is None:
+            listed = await self._container.list(self._folder)
+            return {name[len(self._folder) :]: size for name, size in listed.items()}
+        blobs = {name: self._prefix + blob for name, blob in self._files.items()}
+        listings = await asyncio.gather(*(self._container.list(blob) for blob in blobs.values()))
+        return {
+            name: listed[blob]
+            for (name, blob), listed in zip(blobs.items(), listings, strict=True)
+            if blob in listed
+        }
+
+    def _blob(self, name: str) -> str:
+        return self._folder + name if self._files is None else self._prefix + self._files[name]
+
     async def _get(self, name: str, place: str) -> None:
         target = self._into / place
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-        self._left -= await self._container.download(self._folder + name, target, most=self._left)
+        self._left -= await self._container.download(self._blob(name), target, most=self._left)
 
     def _check(self, name: str, size: int) -> None:
         """Refuses, before it is fetched, what cannot be converted on this instance."""
@@ -185,7 +202,7 @@ class _Fetch:
 
     async def _read_settings(self, name: str) -> dict[str, Any]:
         place = self._into.with_name("settings.json")
-        await self._container.download(self._folder + name, place, most=_MOST_SETTINGS_BYTES)
+        await self._container.download(self._blob(name), place, most=_MOST_SETTINGS_BYTES)
         content = await asyncio.to_thread(place.read_bytes)
         try:
             value = json.loads(content.removeprefix(b"\xef\xbb\xbf"))

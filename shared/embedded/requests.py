@@ -73,6 +73,8 @@ class Request(_Value):
 
     ``model`` is a path relative to ``source.prefix``; ``root`` names the model inside it, if it is a zip.
     The outputs go into ``target``, under their names. ``callback`` is POSTed to when the request ends.
+    ``files``, where it is given, says what lies in the model's folder instead of the folder itself: names
+    relative to the model -> blobs of the source container. ``tree``: the model's objects are wanted too.
     """
 
     api: str
@@ -83,6 +85,8 @@ class Request(_Value):
     target: Location
     outputs: tuple[Output, ...]
     callback: str | None = Field(None, repr=False)
+    files: Mapping[str, str] | None = None
+    tree: bool = False
 
     @property
     def key(self) -> str:
@@ -238,6 +242,10 @@ class Requests:
         found = await asyncio.gather(*(self._read(name.removesuffix(".json")) for _, name in page))
         token = _place_token(page[-1]) if len(rest) > limit else None
         return [entry[0] for entry in found if entry is not None], token
+
+    async def forget(self, key: str) -> None:
+        """Deletes the record; a run that is at it ends without an effect on any record."""
+        await self._storage.delete(self._container, _name(key))
 
     async def claim(self, key: str, message: str) -> Held | None:
         """Takes the request for one run, or None if there is nothing to do.

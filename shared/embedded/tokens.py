@@ -8,8 +8,9 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from shared.settings import Settings
 
@@ -35,8 +36,8 @@ class Tokens:
         same_key = hmac.compare_digest(_digest(account_key.encode()), _digest(self._account_key))
         return self.is_account(account_id) and same_key
 
-    def issue(self) -> str:
-        """A new token, good for :data:`LIFETIME`.
+    def issue(self, scopes: Iterable[str] | None = None, lifetime: timedelta = LIFETIME) -> str:
+        """A new token. One with ``scopes`` is good for what they name, and for no other API.
 
         Microsoft's Python SDK decodes the payload with the standard base64 alphabet, which differs from
         base64url in two digits. ASCII without ``>``, ``?`` and ``~`` needs neither of them.
@@ -47,18 +48,29 @@ class Tokens:
             {
                 "sub": self._account_id,
                 "iat": int(now.timestamp()),
-                "exp": int((now + LIFETIME).timestamp()),
+                "exp": int((now + lifetime).timestamp()),
             }
+            | ({} if scopes is None else {"scope": " ".join(scopes)})
         )
         return f"{header}.{payload}.{self._signature(f'{header}.{payload}')}"
 
     def accepts(self, token: str) -> bool:
-        """Whether ``token`` was issued here, for this account, and has not expired."""
+        """Whether ``token`` was issued here, for this account, without scopes, and has not expired."""
+        payload = self._payload(token)
+        return payload is not None and "scope" not in payload
+
+    def scopes(self, token: str) -> frozenset[str] | None:
+        """What a token is good for; None for one that is not, or no longer, one of ours with scopes."""
+        payload = self._payload(token)
+        return None if payload is None or "scope" not in payload else frozenset(payload["scope"].split())
+
+    def _payload(self, token: str) -> dict[str, Any] | None:
         signed, _, signature = token.rpartition(".")
-        if not hmac.compare_digest(self._signature(signed).encode(), signature.encode()):
-            return False
-        payload = json.loads(_decode(signed.partition(".")[2]))
-        return bool(payload["sub"] == self._account_id and self._now().timestamp() < payload["exp"])
+        if not hmac.compare_digest(self._signature(signed).encode(), signature.encode("utf-8", "replace")):
+            return None
+        payload: dict[str, Any] = json.loads(_decode(signed.partition(".")[2]))
+        good = payload["sub"] == self._account_id and self._now().timestamp() < payload["exp"]
+        return payload if good else None
 
     def _signature(self, signed: str) -> str:
         return _base64url(hmac.digest(self._signing_key, signed.encode(), "sha256"))

@@ -163,6 +163,7 @@ class Worker:
                 wall_seconds=self._settings.engine_wall_seconds,
                 output_mb=self._settings.engine_output_mb,
             ),
+            tree=request.tree,
         )
 
     async def _give_up(self, held: Held) -> Record:

@@ -3,19 +3,28 @@ process that holds nothing of value and may die at any moment."""
 
 import errno
 import hashlib
+import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from shared.embedded.engine import tree
 from shared.embedded.engine.build import GENERATOR, build
 from shared.embedded.engine.conversion_settings import ConversionSettings
 from shared.embedded.engine.decode import parts
 from shared.embedded.engine.document import Document
 from shared.embedded.engine.faults import corrupt, too_big
 from shared.embedded.engine.files import InputFolder
-from shared.embedded.engine.formats import READS, WRITES, check_output, read_format, thumbnail_size
-from shared.embedded.engine.job import Failure, Job, Made, Output, Result, Warning_
+from shared.embedded.engine.formats import (
+    OBJECT_IDS,
+    READS,
+    WRITES,
+    check_output,
+    read_format,
+    thumbnail_size,
+)
+from shared.embedded.engine.job import TREE, Failure, Job, Made, Output, Result, Warning_
 from shared.embedded.engine.readers import fbx, gltf, obj, ply, step, stl
 from shared.embedded.engine.readers.assimp import Imported
 from shared.embedded.engine.scene import Matrix, drop_invalid, give_materials
@@ -162,7 +171,16 @@ def _write(job: Job, document: Document) -> list[Made]:
             made.append(_made(output, path, file))
             if sum(one.size for one in made) > job.limits.output_mb * 2**20:
                 raise too_big("ENGINE_OUTPUT_MB", f"more than {job.limits.output_mb} MB for its output")
+    if job.tree:
+        made.append(_write_tree(document, job))
     return made
+
+
+def _write_tree(document: Document, job: Job) -> Made:
+    path = Path(job.output_folder, TREE)
+    data = json.dumps(tree.objects(document, PurePosixPath(job.model).name)).encode()
+    path.write_bytes(data)
+    return Made(TREE, TREE, len(data), hashlib.sha256(data).hexdigest(), "application/json", "report")
 
 
 def _write_one(document: Document, output: Output, path: Path) -> list[Path]:
@@ -171,7 +189,8 @@ def _write_one(document: Document, output: Output, path: Path) -> list[Path]:
         case "glb":
             path.write_bytes(document.to_glb())
         case "obj":
-            return [path, *obj_writer.write(document, parts(document), path)]
+            chosen = tree.nodes_of(document, output.advanced.get(OBJECT_IDS))
+            return [path, *obj_writer.write(document, parts(document, chosen), path)]
         case "stl":
             stl_writer.write(parts(document), path, str(output.advanced.get("format", "binary")))
         case _:

@@ -1,6 +1,6 @@
 """glTF document -> world-space geometry, for writers that need triangles and not a file."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +41,14 @@ class Part:
     material: int | None
 
 
-def parts(document: Document) -> Iterator[Part]:
-    """Every primitive of the default scene, once per node that uses it. Raises `Problem`."""
+def parts(document: Document, only: Collection[int] | None = None) -> Iterator[Part]:
+    """Every primitive of the default scene, or of the nodes ``only``, once per node that uses it.
+    Raises `Problem`."""
     decoder = _Decoder(document)
     worlds = world_matrices(document)
     for index, world in worlds.items():
         node = document.items("nodes")[index]
-        if "mesh" in node:
+        if "mesh" in node and (only is None or index in only):
             yield from decoder.parts(node, world, worlds)
 
 

@@ -34,10 +34,13 @@ class Target:
     advanced: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
 
 
+#: The option of an output that takes only a part of the model: ids of the objects in its tree.
+OBJECT_IDS = "objectIds"
+
 WRITES: Mapping[str, Target] = MappingProxyType(
     {
         "glb": Target(".glb", "model/gltf-binary"),
-        "obj": Target(".obj", "model/obj"),
+        "obj": Target(".obj", "model/obj", {OBJECT_IDS: ()}),
         "stl": Target(".stl", "model/stl", {"format": ("binary", "ascii")}),
         "thumbnail": Target(".png", "image/png", {"width": (100, 200, 400), "height": (100, 200, 400)}),
     }
@@ -65,6 +68,9 @@ def check_output(type_: str, advanced: Mapping[str, object]) -> None:
                 Code.INVALID_SETTINGS,
                 f"The output type {type_!r} has no option {key!r} in `advanced` (it has: {known}).",
             )
+        if key == OBJECT_IDS:
+            _check_object_ids(value)
+            continue
         allowed = target.advanced[key]
         # `True == 1` in Python, so the type is compared too.
         if not any(type(value) is type(one) and value == one for one in allowed):
@@ -73,6 +79,11 @@ def check_output(type_: str, advanced: Mapping[str, object]) -> None:
                 f"`advanced.{key}` of the output type {type_!r} is {value!r}; "
                 f"it must be one of {', '.join(map(str, allowed))}.",
             )
+
+
+def _check_object_ids(value: object) -> None:
+    if not isinstance(value, list | tuple) or not value or any(type(one) is not int for one in value):
+        raise Problem(Code.INVALID_SETTINGS, f"`advanced.{OBJECT_IDS}` must be a list of object ids.")
 
 
 def thumbnail_size(advanced: Mapping[str, object]) -> tuple[int, int]:

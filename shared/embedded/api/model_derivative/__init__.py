@@ -1,0 +1,35 @@
+"""The Model Derivative API of the embedded service: one module for each of its nouns."""
+
+from fastapi import APIRouter
+
+from shared.embedded.api.model_derivative import access, catalogue, oss
+from shared.embedded.api.model_derivative.access import Access
+from shared.embedded.api.model_derivative.derivatives import Derivatives
+from shared.embedded.api.model_derivative.designs import Designs
+from shared.embedded.api.model_derivative.jobs import Jobs
+from shared.embedded.api.model_derivative.objects import Objects
+from shared.embedded.requests import Location, Requests
+from shared.embedded.seals import Seals
+from shared.embedded.tokens import Tokens
+from shared.sas import Signer
+from shared.settings import Settings
+from shared.storage import Storage
+
+
+def router(settings: Settings, storage: Storage, requests: Requests) -> APIRouter:
+    """Every route of the API."""
+    tokens = Tokens(settings, requests.now)
+    admits = Access(tokens)
+    container = settings.embedded_container
+    place = Location(account=storage.account, container=container, linked=True)
+    objects = Objects(storage, settings, Signer(storage))
+    designs = Designs(storage, settings, requests)
+    seals = Seals(settings.embedded_account_key, "downloads")
+    derivatives = Derivatives(designs, objects, admits, storage, container, seals, settings.own_url)
+    routes = APIRouter()
+    routes.include_router(access.router(admits, tokens))
+    routes.include_router(oss.router(objects, admits, settings.embedded_account_id))
+    routes.include_router(catalogue.router(admits))
+    routes.include_router(Jobs(designs, objects, admits, place).routes())
+    routes.include_router(derivatives.routes())
+    return routes

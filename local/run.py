@@ -85,6 +85,8 @@ async def _convert(upload: tuple[Part, ...], connection: str, settings: Mapping[
     for derivative in manifest.get("derivatives", []):
         print(f"derivative   {converted}/{derivative['path']}")
     print(f"copied to    {out}")
+    for message in manifest.get("messages", []):
+        print(f"{message['type']:<12} {message['code']}: {message['message']}")
     print(f"status       {manifest['status']}")
     return 0 if manifest["status"] == "success" else 1
 
@@ -119,8 +121,11 @@ async def _wait(
                 return manifest
         step = "waiting for the trigger"
         with contextlib.suppress(ResourceNotFoundError):
-            record = await in_flight.get_blob_client(paths.record(path)).get_blob_properties()
-            step = record.metadata.get("step", "in flight")
+            download = await in_flight.download_blob(paths.record(path))
+            record = json.loads(await download.readall())
+            step = record["step"]
+            if record.get("missing"):
+                step += f": waiting for {', '.join(record['missing'])} to land beside the model"
         if step != shown or sys.stdout.isatty():
             _show(f"{time.monotonic() - started:6.1f} s  {step}")
         shown = step

@@ -21,6 +21,7 @@ from shared.archives import ZipEntry, model_in_zip, zip_entries
 from shared.embedded.containers import Container, too_large
 from shared.embedded.engine.formats import READS
 from shared.embedded.engine.job import Warning_
+from shared.embedded.reports import stem
 from shared.embedded.requests import Request
 from shared.formats import extension
 from shared.problems import Code, Problem
@@ -82,9 +83,13 @@ class _Fetch:
     async def run(self) -> Inputs:
         listed = await self._container.list(self._folder)
         self._sizes = {name[len(self._folder) :]: size for name, size in listed.items()}
-        self._check(self._name, self._sizes.get(self._name, 0))
+        size = self._sizes.get(self._name)
+        if size == 0:
+            raise Problem(Code.EMPTY, f"{self._name!r} is empty. Upload it again, with its content.")
+        self._check(self._name, size or 0)
         kind = extension(self._name)
-        model = f"model{kind}"
+        # Its stem is that of the outputs: the engine names the scene after it.
+        model = stem(self._name) + kind
         await self._get(self._name, model)
         if kind == ".zip":
             model = await asyncio.to_thread(self._unpack, self._into / model)
@@ -171,13 +176,13 @@ class _Fetch:
 
     async def _settings(self) -> dict[str, Any]:
         """The content of the settings file beside the model, under its name or its deprecated one."""
-        stem = self._name[: len(self._name) - len(extension(self._name))]
+        base = self._name[: len(self._name) - len(extension(self._name))]
         folded = {name.casefold(): name for name in self._sizes if "/" not in name}
-        if overrides := folded.get(f"{stem}.MaterialOverrides.json".casefold()):
+        if overrides := folded.get(f"{base}.MaterialOverrides.json".casefold()):
             self._warnings.append(
                 Warning_("overrides-ignored", "Material overrides are not applied", {"file": overrides})
             )
-        for wanted in (f"{stem}.ConversionSettings.json", "ConversionSettings.json"):
+        for wanted in (f"{base}.ConversionSettings.json", "ConversionSettings.json"):
             name = folded.get(wanted.casefold())
             if name is not None:
                 return await self._read_settings(name)

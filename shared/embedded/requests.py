@@ -24,8 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.embedded.engine.job import Output
 from shared.settings import Settings
 from shared.storage import Conflict, Storage
-
-logger = logging.getLogger(__name__)
+from shared.telemetry import event
 
 # A message can be lost between the record and the queue. Each new message doubles the wait for the
 # next, so that a long queue does not fill up with repeats.
@@ -248,7 +247,7 @@ class Requests:
         for _ in range(_ATTEMPTS):
             found = await self._read(key)
             if found is None:
-                logger.warning("no such request", extra={"request": key})
+                event("request.unknown", level=logging.WARNING, request=key)
                 return None
             record, etag = found
             now = self.now()

@@ -24,8 +24,7 @@ from shared.embedded.tokens import Tokens
 from shared.formats import REMOTE_RENDERING
 from shared.outbound import Outbound
 from shared.settings import Settings
-
-logger = logging.getLogger(__name__)
+from shared.telemetry import event, where
 
 _MESSAGES = {404: "There is no such resource.", 405: "The resource does not support this method."}
 _CODES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 500: "InternalServerError"}
@@ -98,9 +97,14 @@ class _Envelope:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as exception:
-            # No traceback text: an exception of a client library may quote an address with its SAS.
-            logger.error(
-                "request failed: %s", type(exception).__name__, extra={"ms_cv": ms_cv, "path": scope["path"]}
+            # Without the exception's text: a client library's may quote an address with its SAS.
+            event(
+                "http.bug",
+                level=logging.ERROR,
+                bug=type(exception).__name__,
+                path=scope["path"],
+                trace_id=ms_cv,
+                where=where(exception),
             )
             if started:
                 raise

@@ -4,7 +4,6 @@ Paths compare case-insensitively, as the vendor's do. The contract's order of re
 asking, for which account, and only then for what.
 """
 
-import logging
 import re
 import uuid
 from collections.abc import Callable
@@ -19,8 +18,7 @@ from shared.embedded.requests import Mismatch, Record, Requests
 from shared.embedded.tokens import Tokens
 from shared.formats import REMOTE_RENDERING
 from shared.problems import Code, Problem
-
-logger = logging.getLogger(__name__)
+from shared.telemetry import event
 
 _VERSIONS = ("2021-01-01-preview", "2021-01-01")
 _VERSION_HEADER = {"api-supported-versions": ", ".join(_VERSIONS)}
@@ -231,13 +229,11 @@ def _bearer(request: Request) -> str:
 
 
 def _log_accepted(request: Request, record: Record, new: bool) -> None:
-    logger.info(
-        "conversion %s",
-        "accepted" if new else "repeated",
-        extra={
-            "request": record.request.key,
-            "source": f"{record.request.source.account}/{record.request.source.container}",
-            "model": record.request.source.prefix + record.request.model,
-            "ms_cv": request.state.ms_cv,
-        },
+    event(
+        "request.accepted" if new else "request.repeated",
+        service=record.request.api,
+        service_id=record.request.id,
+        source=f"{record.request.source.account}/{record.request.source.container}",
+        model=record.request.source.prefix + record.request.model,
+        trace_id=request.state.ms_cv,
     )

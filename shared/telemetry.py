@@ -7,6 +7,8 @@ Insights. Their names are part of the product, as the codes are: saved queries f
 import json
 import logging
 import os
+import traceback
+from pathlib import PurePath
 from typing import Any
 
 from shared.conversion import Conversion
@@ -58,6 +60,12 @@ def event(
     dimensions = {key: value for key, value in dimensions.items() if value is not None}
     told = " ".join(f"{key}={_shown(value)}" for key, value in dimensions.items())
     logger.log(level, "%s %s", name, told, extra={"event": name, **_safe(dimensions)})
+
+
+def where(exception: BaseException) -> str:
+    """The places an exception came through, innermost first; its text may quote an address with a SAS."""
+    frames = traceback.extract_tb(exception.__traceback__)[-8:]
+    return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
 
 
 def _safe(dimensions: dict[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Worker:
             else:
                 ended = await self._work(held)
         except Lost:
-            event("request.taken-over", level=logging.INFO, request=key)
+            event("request.taken-over", request=key)
             return
         except (AzureError, Conflict) as fault:
             raise Retry(f"{key}: the bundle's own storage failed: {type(fault).__name__}") from None

@@ -40,8 +40,8 @@ class App:
     def __init__(
         self, settings: Settings, *, http: httpx.AsyncBaseTransport | None = None, **client_options: Any
     ) -> None:
-        """``http`` carries the calls to services and of callbacks; ``client_options`` go to the storage
-        clients, as in :meth:`Storage.connect`."""
+        """``http`` carries the calls to services and of callbacks; ``client_options`` go to every storage
+        client, as in :meth:`Storage.connect`."""
         self.settings = settings
         self._http = http
         self._client_options = client_options
@@ -179,7 +179,7 @@ class App:
     def _containers(self) -> "Containers":
         from shared.embedded.containers import Containers
 
-        return Containers(self.settings, self.storage)
+        return Containers(self.settings, self.storage, **self._client_options)
 
     @cached_property
     def _outbound(self) -> "Outbound":

@@ -78,7 +78,7 @@ class Pipeline:
             await self.app.worker.run(message["id"], secrets.token_hex(4))
             done += 1
         while message := await self._receive(self.app.settings.transfer_queue):
-            await self.app.lifecycle.advance(message["record"], may_start=False)
+            await self.app.lifecycle.advance(message["record"], transfers=True)
         return done
 
     async def settle(self, *, rounds: int = 12, seconds: float = 10) -> None:

@@ -116,7 +116,8 @@ class App:
             callbacks=self.callbacks,
             services=self.services,
             pace=Pace.of(settings),
-            capped=settings.max_in_flight > 0,
+            max_in_flight=settings.max_in_flight,
+            transfer_queue=settings.transfer_queue,
         )
 
     @cached_property
@@ -127,13 +128,7 @@ class App:
     @cached_property
     def tick(self) -> Tick:
         """The polling timer's work."""
-        return Tick(
-            self.storage,
-            self.settings.in_flight_container,
-            self.lifecycle,
-            self.tools.in_flight,
-            max_in_flight=self.settings.max_in_flight,
-        )
+        return Tick(self.tools, self.settings.in_flight_container, self.lifecycle)
 
     @cached_property
     def sweep(self) -> Sweep:

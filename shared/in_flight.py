@@ -7,10 +7,10 @@ listing (5,000 records) tells what is due.
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from shared import paths
-from shared.conversion import Conversion
+from shared.conversion import Conversion, ServiceName
 from shared.storage import BlobHead, Conflict, Storage
 
 # A metadata value travels as a header; all of them together may have 8 KiB.
@@ -36,7 +36,7 @@ class Listed:
     path: str | None
     step: str
     due_at: datetime
-    service: str | None
+    service: ServiceName | None
     status: str
 
 
@@ -153,6 +153,6 @@ def _listed(head: BlobHead) -> Listed | None:
         path=None if path is None else paths.from_metadata(path),
         step=metadata["step"],
         due_at=datetime.fromisoformat(metadata["due"]),
-        service=metadata.get("service"),
+        service=cast("ServiceName | None", metadata.get("service")),
         status=metadata.get("status", "pending"),
     )

@@ -116,7 +116,9 @@ class Outbound:
             raise _refused("has no host, or has a user in it")
         if self._own is not None and (parts.scheme, host, port) == self._own:
             return host, port, True
-        if parts.scheme != "https" and not (parts.scheme == "http" and self._local and _is_this_machine(host)):
+        if parts.scheme != "https" and not (
+            parts.scheme == "http" and self._local and _is_this_machine(host)
+        ):
             raise _refused("is not https")
         return host, port, host in self._allowed and parts.scheme == "https"
 

@@ -1,7 +1,8 @@
 """How a conversion ended: what the service reports, checked against what is there. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from shared import clients
 from shared.clients import Progress, Warned
 from shared.conversion import Message, Outcome, OutputFile, Status
 from shared.problems import Code
@@ -23,7 +24,24 @@ def told(messages: tuple[Message, ...], warnings: tuple[Warned, ...]) -> tuple[M
 
 def reported(progress: Progress) -> Outcome:
     """What the service says, before it is checked."""
-    files = tuple(
+    files = _files(progress.outputs or ())
+    succeeded = progress.status is Status.SUCCESS
+    return Outcome(
+        status=Status.SUCCESS if succeeded else progress.status,
+        code=None if succeeded else Code.CONVERSION_FAILED if not progress.code else progress.code,
+        message=None if succeeded else progress.message,
+        files=files,
+        statistics=dict(progress.statistics),
+    )
+
+
+def with_outputs(outcome: Outcome, outputs: Sequence[clients.OutputFile]) -> Outcome:
+    """The outcome with the files that were brought from the service."""
+    return outcome.model_copy(update={"files": _files(outputs)})
+
+
+def _files(outputs: Sequence[clients.OutputFile]) -> tuple[OutputFile, ...]:
+    return tuple(
         OutputFile(
             path=output.path,
             output_type=output.type,
@@ -32,15 +50,7 @@ def reported(progress: Progress) -> Outcome:
             content_type=output.content_type,
             sha256=output.sha256,
         )
-        for output in progress.outputs or ()
-    )
-    succeeded = progress.status is Status.SUCCESS
-    return Outcome(
-        status=Status.SUCCESS if succeeded else progress.status,
-        code=None if succeeded else Code.CONVERSION_FAILED if not progress.code else progress.code,
-        message=None if succeeded else progress.message,
-        files=files,
-        statistics=dict(progress.statistics),
+        for output in outputs
     )
 
 

@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from azure.core.exceptions import HttpResponseError
 
 from shared import manifest, paths
-from shared.clients import ConversionService, Order, Place
+from shared.clients import ConversionService, InputFile, Order, Place
 from shared.conversion import Conversion, Message, Outcome, Status, Step
+from shared.copies import Copies
 from shared.in_flight import Held, NotOurs
 from shared.intake import Companions
-from shared.outcome import collected, reported, told
+from shared.outcome import collected, reported, told, with_outputs
 from shared.problems import Code, Problem, ServiceFault
 from shared.storage import Conflict
 from shared.telemetry import event
@@ -42,9 +43,11 @@ class Run:
         Changed: the model is another version by now.
     """
 
-    def __init__(self, tools: Tools, held: Held) -> None:
+    def __init__(self, tools: Tools, held: Held, *, transfers: bool = False) -> None:
+        """``transfers`` says that this run may take its time, and move files."""
         self._tools = tools
         self._held = held
+        self._transfers = transfers
         # Whether this run has made sure that the model is unchanged, and said so in the record (R6).
         self._is_fenced = False
 
@@ -149,7 +152,7 @@ class Run:
         if companions.missing and now < grace_ends:
             return await self._wait(grace_ends, companions.missing)
         self._judge(companions)
-        if tools.capped:
+        if tools.hands_out(settings.service):
             # The tick hands it out, and claims it then.
             await self._enter(Step.START, missing=(), tries=0, due_at=now)
             return False
@@ -198,6 +201,8 @@ class Run:
         if self._is_late():
             return await self._time_out()
         service = self._service()
+        if service.uploads and not self._transfers:
+            return await self._hand_over()
         order = await self._order()
         started = await service.start(order)  # R3
         now = self._tools.now()
@@ -241,7 +246,43 @@ class Run:
             root_filename=conversion.model_in_zip,
             callback=tools.callbacks.url(conversion),
             repeated=conversion.tries > 1 or conversion.faults > 0,
+            files=self._files(),
+            service_id=conversion.service_id,
+            transfer=Copies(self),
         )
+
+    def _files(self) -> list[InputFile]:
+        conversion = self.conversion
+        folder = conversion.path[: conversion.path.rfind("/") + 1]
+        files = [InputFile(conversion.path.removeprefix(folder), conversion.path, conversion.size)]
+        for companion in conversion.companions:
+            files.append(InputFile(companion.path.removeprefix(folder), companion.path, companion.size))
+        return files
+
+    async def _hand_over(self) -> bool:
+        """Leaves the step to `transfer_files`; should the message be lost, a tick hands it over again."""
+        await self._save(tries=0, due_at=self._tools.now() + timedelta(seconds=self._tools.pace.claim))
+        await self._tools.storage.enqueue(
+            self._tools.transfer_queue, {"record": paths.record(self.conversion.path)}
+        )
+        return False
+
+    async def renew(self) -> None:
+        """Keeps the claim of a step that takes long."""
+        claim = timedelta(seconds=self._tools.pace.claim)
+        now = self._tools.now()
+        if self.conversion.due_at - now < claim / 2:
+            await self._save(due_at=now + claim)
+
+    async def note(self, service_id: str) -> None:
+        """Records the service's id before the step that must not be done twice."""
+        if self.conversion.service_id != service_id:
+            await self._save(service_id=service_id)
+
+    @property
+    def tools(self) -> Tools:
+        """What the steps work with."""
+        return self._tools
 
     async def _poll(self) -> bool:
         tools, conversion = self._tools, self.conversion
@@ -295,12 +336,18 @@ class Run:
 
     async def _collect(self) -> bool:
         """What is there against what the service says it wrote: nothing is taken on trust."""
+        outcome = self.conversion.outcome
+        assert outcome is not None
+        if outcome.status is Status.SUCCESS and self._service().downloads:
+            if not self._transfers:
+                return await self._hand_over()
+            if self._is_late():
+                return await self._time_out()
+            outcome = with_outputs(outcome, await self._service().collect(await self._order()))
         folder = paths.outputs(self.conversion.path, self.conversion.id)
-        there = {
-            blob.name: blob async for blob in self._tools.storage.list(self._tools.converted, f"{folder}/")
-        }
-        assert self.conversion.outcome is not None
-        return await self._close(collected(self.conversion.outcome, there))
+        listing = self._tools.storage.list(self._tools.converted, f"{folder}/")
+        there = {blob.name: blob async for blob in listing}
+        return await self._close(collected(outcome, there))
 
     async def _close(self, outcome: Outcome) -> bool:
         """R6: the model is still the version that was converted, and the record says how it ended."""
@@ -357,6 +404,7 @@ class Run:
         for conversion_id in self.conversion.drop:
             # Before the record goes, so that a crash here leaves no folder behind.
             await tools.drop_outputs(paths.outputs(self.conversion.path, conversion_id))
+        await tools.dispose(self.conversion)
         await tools.in_flight.delete(self._held)
         return False
 

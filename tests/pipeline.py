@@ -19,7 +19,7 @@ from local.azurite import Azurite
 from shared import paths
 from shared.app import App
 from shared.conversion import Conversion
-from shared.embedded.converter import Converter
+from shared.embedded.worker import Converts
 from shared.manifest import Manifest
 from shared.settings import read_settings
 from shared.storage import Clock
@@ -78,7 +78,7 @@ class Pipeline:
         for request in requests:
             await self.run(request)
         while message := await self._receive(self.app.settings.transfer_queue):
-            await self.app.lifecycle.advance(message["record"], may_start=False)
+            await self.app.lifecycle.advance(message["record"], transfers=True)
         return len(requests)
 
     async def requests(self) -> list[str]:
@@ -212,7 +212,7 @@ def settings_for(azurite: Azurite, **changes: Any) -> dict[str, Any]:
 class _Kept:
     """A converter that outlives the bundle that uses it."""
 
-    def __init__(self, converter: Converter) -> None:
+    def __init__(self, converter: Converts) -> None:
         self.convert = converter.convert
 
     async def close(self) -> None:
@@ -226,13 +226,13 @@ async def start(
     http: httpx.AsyncBaseTransport | None = None,
     wrap: Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] = lambda own: own,
     client_options: Mapping[str, Any] | None = None,
-    converter: Converter | None = None,
+    converter: Converts | None = None,
     **changes: Any,
 ) -> AsyncIterator[Pipeline]:
     """A bundle with some settings changed.
 
     ``http`` plays a conversion service in the place of its own, which ``wrap`` may stand in front of;
-    ``client_options`` are for the storage clients; ``converter`` is an engine's process to share.
+    ``client_options`` are for the storage clients; ``converter`` is an engine that outlives the bundle.
     """
     loop = Loop()
     settings = read_settings(**settings_for(azurite, **changes))

@@ -64,8 +64,12 @@ _NAME = "Remote Rendering"
 class RemoteRendering:
     """One account at one Remote Rendering conversion service."""
 
-    name = REMOTE_RENDERING
+    name: str = REMOTE_RENDERING
     reads = READS[REMOTE_RENDERING]
+    # The service reads and writes blobs itself.
+    uploads = False
+    downloads = False
+    starts_per_minute: int | None = None
 
     def __init__(
         self,
@@ -232,6 +236,13 @@ class RemoteRendering:
             statistics=statistics,
             trace_id=reply.trace_id,
         )
+
+    async def collect(self, order: Order) -> tuple[OutputFile, ...]:
+        """Never asked: the outputs are where they belong."""
+        raise AssertionError(f"{self.name} writes its outputs itself")
+
+    async def dispose(self, service_id: str) -> None:
+        """Nothing: the API has no call for it."""
 
     async def cancel(self, service_id: str) -> None:
         """Nothing: the API has no call for it, and what an abandoned conversion writes disturbs nobody."""

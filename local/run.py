@@ -22,7 +22,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from local.azurite import AzuriteFailed
 from local.bindings import AppBroken
 from local.config import ConfigError, own_values
-from local.host import ENDPOINTS, AlreadyRunning, running
+from local.host import ENDPOINTS, AlreadyRunning, published, running
 from local.models import NoModel, Part, parts
 from local.places import OUT, ROOT, STATE
 from shared import paths
@@ -62,15 +62,14 @@ async def convert(model: Path) -> int:
     By the host that `make serve` keeps up in this folder, or else by one of its own.
     """
     upload = parts(model)
-    try:
-        async with running(ROOT, STATE, os.environ, level="Warning") as host:
-            return await host.during(_convert(upload, host.endpoints.storage, host.environment))
-    except AlreadyRunning as error:
+    while True:
         try:
-            endpoints = json.loads((STATE / ENDPOINTS).read_text(encoding="utf-8"))
-        except FileNotFoundError:  # it is still starting, or just ending
-            raise error from None
-        return await _convert(upload, endpoints["storage"], own_values(ROOT, os.environ))
+            async with running(ROOT, STATE, os.environ, level="Warning") as host:
+                return await host.during(_convert(upload, host.endpoints.storage, host.environment))
+        except AlreadyRunning:
+            if endpoints := published(STATE):
+                return await _convert(upload, endpoints.storage, own_values(ROOT, os.environ))
+        await asyncio.sleep(LOOK_SECONDS)  # the other host is still starting, or just ending
 
 
 async def _convert(upload: tuple[Part, ...], connection: str, settings: Mapping[str, str]) -> int:

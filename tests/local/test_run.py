@@ -54,7 +54,7 @@ def gltf(glb: Path) -> dict[str, Any]:
 async def test_the_sample_becomes_a_textured_glb_and_a_picture(
     served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert await run.convert(run.SAMPLE) == 0
+    assert await run.convert(run.SAMPLE) == 0  # by the host that is up
     shown = capsys.readouterr().out
     assert "status       success" in shown
     assert "converted/crate/crate.obj/manifest.json" in shown

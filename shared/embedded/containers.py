@@ -56,7 +56,7 @@ class Containers:
         self._storage = storage
         self._options = {"retry_total": 4, "initial_backoff": 1, "increment_base": 2} | client_options
         before, after = (re.escape(part) for part in self._url.split("{account}"))
-        self._uri = re.compile(f"(?i:{before})([a-z0-9]{{3,24}})(?i:{after})/([^/?#]+)/?")
+        self._uri = re.compile(f"(?i:{before})([a-z0-9]{{3,24}})(?i:{after})/([^/?#\\s]+)/?")
 
     def locate(self, uri: str) -> tuple[str, str]:
         """The (account, container) of a container's address.

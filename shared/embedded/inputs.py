@@ -176,7 +176,7 @@ class _Fetch:
 
     async def _settings(self) -> dict[str, Any]:
         """The content of the settings file beside the model, under its name or its deprecated one."""
-        base = self._name[: len(self._name) - len(extension(self._name))]
+        base = self._name.rpartition(".")[0]
         folded = {name.casefold(): name for name in self._sizes if "/" not in name}
         if overrides := folded.get(f"{base}.MaterialOverrides.json".casefold()):
             self._warnings.append(

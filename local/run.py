@@ -16,7 +16,7 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient
 
 from local.azurite import AzuriteFailed
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         return asyncio.run(until_signal(work))
     except asyncio.CancelledError:
         return 0 if command == "serve" else INTERRUPTED
-    except (AlreadyRunning, AppBroken, AzuriteFailed, ConfigError, NoModel) as error:
+    except (AlreadyRunning, AppBroken, AzureError, AzuriteFailed, ConfigError, NoModel) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -35,6 +35,7 @@ class Listed:
     name: str
     path: str | None
     step: str
+    accepted_at: datetime
     due_at: datetime
     service: ServiceName | None
     status: str
@@ -133,6 +134,7 @@ def _metadata(conversion: Conversion) -> dict[str, str]:
     path = paths.to_metadata(conversion.path)
     metadata = {
         "step": conversion.step,
+        "accepted": conversion.accepted_at.isoformat(),
         "due": conversion.due_at.isoformat(),
         "status": conversion.status,
     }
@@ -152,6 +154,7 @@ def _listed(head: BlobHead) -> Listed | None:
         name=head.name,
         path=None if path is None else paths.from_metadata(path),
         step=metadata["step"],
+        accepted_at=datetime.fromisoformat(metadata["accepted"]),
         due_at=datetime.fromisoformat(metadata["due"]),
         service=cast("ServiceName | None", metadata.get("service")),
         status=metadata.get("status", "pending"),

@@ -8,9 +8,6 @@ import logging
 import random
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
-
-from azure.core.exceptions import HttpResponseError
 
 from shared import manifest, paths
 from shared.clients import ConversionService, InputFile, Order, Place
@@ -70,13 +67,11 @@ class Run:
             try:
                 goes_on = await steps[self.conversion.step]()
             except Problem as problem:
+                if self.conversion.step is Step.FINISH:
+                    raise  # there is no manifest to say it in; a later tick tries again
                 await self._end(problem)
             except ServiceFault as fault:
                 goes_on = await self._meet(fault)
-            except HttpResponseError as error:
-                if error.status_code != 403:
-                    raise
-                await self._end(_denied(error))
 
     async def fail(self, problem: Problem) -> None:
         """Ends the conversion without success, and does what is left to do."""
@@ -103,7 +98,12 @@ class Run:
         }
         steps = before.steps | {before.step: before.steps.get(before.step, 0.0) + seconds}
         await self._save(step=step, steps=steps, **(claim | changes))
-        event(f"conversion.{step.value}", self.conversion, seconds=round(seconds, 3))
+        event(
+            f"conversion.{step.value}",
+            self.conversion,
+            ended_step=before.step.value,
+            seconds=round(seconds, 3),
+        )
         return True
 
     # --- Intake -------------------------------------------------------------------------------
@@ -488,20 +488,6 @@ def _is_touched(old: manifest.Manifest, conversion: Conversion) -> bool:
         and conversion.md5 is not None
         and (old.source.size, old.source.md5) == (conversion.size, conversion.md5)
         and old.source.companions == conversion.companions
-    )
-
-
-def _denied(error: HttpResponseError) -> Problem:
-    """Storage refused the app's own identity: which right on what, and no stack trace."""
-    request = getattr(error.response, "request", None)
-    what = "a request"
-    if request is not None:
-        verb = {"GET": "reading", "HEAD": "reading", "DELETE": "deleting"}.get(request.method, "writing")
-        what = f"{verb} {urlsplit(request.url).hostname}{urlsplit(request.url).path.rpartition('/')[0]}"
-    return Problem(
-        Code.STORAGE_DENIED,
-        f"Storage refused {what}: the app's identity lacks a role there. "
-        "Assign it, and delete the manifest to convert again.",
     )
 
 

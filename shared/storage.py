@@ -19,6 +19,7 @@ from azure.storage.blob import BlobBlock, ContentSettings, LocationMode
 from azure.storage.blob.aio import BlobClient, BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
+from shared.denial import denied
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -104,8 +105,9 @@ class Blob:
 class Storage:
     """The bundle's storage account.
 
-    Reads give None for what is not there. Conditional writes raise :class:`Conflict`. Any other failure
-    is azure-core's own ``HttpResponseError`` or ``ServiceRequestError``, after the retries below.
+    Reads give None for what is not there. Conditional writes raise :class:`Conflict`. A 403 is a
+    :class:`Problem` that says which role is lacking. Any other failure is azure-core's own
+    ``HttpResponseError`` or ``ServiceRequestError``, after the retries below.
     """
 
     def __init__(self, blobs: BlobServiceClient, queues: QueueServiceClient, clock: Clock) -> None:
@@ -123,6 +125,14 @@ class Storage:
         ``client_options`` go to both clients (``transport``, ``connection_verify``, ``credential``).
         """
         clock = Clock()
+        by_identity = settings.model_storage is None
+
+        def look_at(response: Any) -> None:
+            clock.observe(response)
+            if response.http_response.status_code == 403:
+                code = response.http_response.headers.get("x-ms-error-code")
+                raise denied(response.http_request, code, by_identity=by_identity)
+
         options: dict[str, Any] = {
             "retry_policy": _Retry(
                 retry_total=4,
@@ -132,7 +142,7 @@ class Storage:
             ),
             "connection_timeout": 10,
             "read_timeout": 60,
-            "raw_response_hook": clock.observe,
+            "raw_response_hook": look_at,
         } | client_options
         given = options.pop("credential", None)
         if settings.model_storage is not None:
@@ -376,6 +386,16 @@ class Storage:
         await self.queue_service.get_queue_client(queue).send_message(
             text, visibility_timeout=delay_seconds or None
         )
+
+    async def depth(self, queue: str) -> int:
+        """About how many messages there are in a queue; 0 where there is no such queue."""
+        try:
+            properties = await self.queue_service.get_queue_client(queue).get_queue_properties()
+        except HttpResponseError as error:
+            if error.status_code == 404:
+                return 0
+            raise
+        return properties.approximate_message_count or 0
 
     async def ensure(self, containers: tuple[str, ...], queues: tuple[str, ...]) -> None:
         """Creates what does not exist; in Azure the template has done it."""

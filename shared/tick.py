@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime, timedelta
+from typing import Any
 
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob.aio import BlobLeaseClient
@@ -23,6 +25,7 @@ HANDED_OUT = "handedout"
 
 _LEASE_SECONDS = 60
 _AT_ONCE = 32
+_SIGN_OF_LIFE_SECONDS = 60
 # Nothing is known of an earlier tick: as if it had been the one before on a fast schedule.
 _LEAST_SECONDS = 2.0
 
@@ -38,6 +41,7 @@ class Tick:
         self._lifecycle = lifecycle
         self._in_flight = tools.in_flight
         self._held_lease: BlobLeaseClient | None = None
+        self._quiet_until = 0.0
 
     async def run(self) -> int:
         """How many conversions were due; 0 where another tick is at work."""
@@ -50,10 +54,24 @@ class Tick:
             due = await self._handed_out(listed, due)
             limit = asyncio.Semaphore(_AT_ONCE)
             await asyncio.gather(*(self._advance(item, limit) for item in due))
-        if listed:
-            oldest = max((now - item.due_at).total_seconds() for item in due) if due else 0.0
-            event("tick", in_flight=len(listed), due=len(due), latest_seconds=round(oldest, 1))
+        self._tell(now, listed, due)
         return len(due)
+
+    def _tell(self, now: datetime, listed: list[Listed], due: list[Listed]) -> None:
+        """Says what is in flight; where nothing is, once a minute, as a sign of life."""
+        if not listed and time.monotonic() < self._quiet_until:
+            return
+        self._quiet_until = time.monotonic() + _SIGN_OF_LIFE_SECONDS
+        steps = Counter(item.step for item in listed)
+        by_step: dict[str, Any] = {f"in_{step.value}": steps[step] for step in Step}
+        event(
+            "tick",
+            in_flight=len(listed),
+            due=len(due),
+            oldest_seconds=_longest(now - item.accepted_at for item in listed),
+            latest_seconds=_longest(now - item.due_at for item in due),
+            **by_step,
+        )
 
     async def _handed_out(self, listed: list[Listed], due: list[Listed]) -> list[Listed]:
         """What is due, less the starts that would put a service over one of its limits."""
@@ -146,3 +164,7 @@ class Tick:
             await asyncio.sleep(_LEASE_SECONDS / 3)
             with contextlib.suppress(HttpResponseError):
                 await lease.renew()
+
+
+def _longest(times: Iterable[timedelta]) -> float:
+    return round(max((time.total_seconds() for time in times), default=0.0), 1)

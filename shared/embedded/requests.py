@@ -72,10 +72,12 @@ class Request(_Value):
 
     ``model`` is a path relative to ``source.prefix``; ``root`` names the model inside it, if it is a zip.
     The outputs go into ``target``, under their names. ``callback`` is POSTed to when the request ends.
+    ``conversion_id`` is the caller's own name for it, where an Idempotency-Key told it; the log repeats it.
     """
 
     api: str
     id: str
+    conversion_id: str | None = None
     source: Location
     model: str
     root: str | None = None
@@ -247,7 +249,8 @@ class Requests:
         for _ in range(_ATTEMPTS):
             found = await self._read(key)
             if found is None:
-                event("request.unknown", level=logging.WARNING, request=key)
+                service, _, service_id = key.partition("/")
+                event("request.unknown", level=logging.WARNING, service=service, service_id=service_id)
                 return None
             record, etag = found
             now = self.now()

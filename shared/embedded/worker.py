@@ -83,7 +83,8 @@ class Worker:
             else:
                 ended = await self._work(held)
         except Lost:
-            event("request.taken-over", request=key)
+            service, _, service_id = key.partition("/")
+            event("request.taken-over", service=service, service_id=service_id)
             return
         except (AzureError, Conflict) as fault:
             raise Retry(f"{key}: the bundle's own storage failed: {type(fault).__name__}") from None
@@ -206,7 +207,14 @@ class Worker:
 
 
 def _event(name: str, request: Request, *, level: int = logging.INFO, **dimensions: Any) -> None:
-    event(name, level=level, service=request.api, service_id=request.id, **dimensions)
+    event(
+        name,
+        level=level,
+        conversion_id=request.conversion_id,
+        service=request.api,
+        service_id=request.id,
+        **dimensions,
+    )
 
 
 def _entry(request: Request, made: Made) -> dict[str, Any]:

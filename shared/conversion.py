@@ -91,7 +91,9 @@ class Sidecar(_Value):
             Problem: ``invalid-settings``, naming the file and every key that is wrong.
         """
         try:
-            content = json.loads(data.decode("utf-8-sig"))
+            content = json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)
+            # Half a surrogate pair can be escaped in JSON, but not written to a record or sent.
+            json.dumps(content, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise Problem(
                 Code.INVALID_SETTINGS, f"{name} is not JSON ({error}). Correct it and upload it again."
@@ -103,6 +105,10 @@ class Sidecar(_Value):
             raise Problem(
                 Code.INVALID_SETTINGS, f"{name}: {faults}. Correct it and upload it again."
             ) from None
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
 
 
 def _fault(fault: Any) -> str:

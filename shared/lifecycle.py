@@ -103,13 +103,13 @@ class Lifecycle:
             try:
                 if held is None:
                     held = await self._in_flight.create(fresh)
-                elif held.conversion.etag == head.etag:
-                    if not (has_new_settings and await self._differs(held.conversion)):
-                        return None
-                    held = await self._supersede(held, fresh)
-                elif held.conversion.is_same_content(head.size, head.md5):
-                    return None  # its finish takes the new ETag over
                 else:
+                    # The same content under a new ETag is no new version: finish takes the ETag over.
+                    is_same = held.conversion.etag == head.etag or held.conversion.is_same_content(
+                        head.size, head.md5
+                    )
+                    if is_same and not (has_new_settings and await self._differs(held.conversion)):
+                        return None
                     held = await self._supersede(held, fresh)
             except NotOurs:
                 continue

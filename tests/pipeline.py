@@ -102,6 +102,13 @@ class Pipeline:
                 return
         raise AssertionError(f"still in flight: {await self.records()}")
 
+    async def settle_for(self, seconds: float) -> None:
+        """So much time passes, with a tick every two seconds."""
+        for _ in range(round(seconds / 2)):
+            self.later(2)
+            await self.app.tick.run()
+            await self.work()
+
     async def convert(self, path: str, data: bytes) -> Manifest:
         """Drops a model and waits for its manifest."""
         await self.drop(path, data)

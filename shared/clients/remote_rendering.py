@@ -26,7 +26,7 @@ from shared.clients.transport import (
     is_loopback,
     redacted,
 )
-from shared.embedded.engine.formats import check_output
+from shared.embedded.engine.formats import check_output, file_name
 from shared.formats import READS, REMOTE_RENDERING, services_that_read
 from shared.problems import Code, Problem, ServiceFault
 
@@ -138,8 +138,18 @@ class RemoteRendering:
                 f"{self.name} cannot read {extension} files"
                 + (f"; {hint}." if hint else f". It reads {', '.join(sorted(self.reads))}."),
             )
+        stem = "the model's name"
+        names = set()
         for wanted in formats:
             check_output(wanted["type"], wanted.get("advanced", {}))
+            name = file_name(stem, wanted["type"], wanted.get("advanced", {}))
+            if name in names:
+                raise Problem(
+                    Code.INVALID_SETTINGS,
+                    f"Two entries of `formats` would both be written to one file, {stem} and "
+                    f"{name.removeprefix(stem)!r}. Remove one of them.",
+                )
+            names.add(name)
         for key in options:
             if key not in _OPTIONS:
                 raise Problem(

@@ -120,22 +120,26 @@ class _Fetch:
 
     async def _companions(self, model: str) -> None:
         folder = Folder(self._sizes)
-        # Where a file is on disk -> which one it is in storage.
-        places = {model: self._name}
-        files = places
+        # Which file in storage -> where it is on disk.
+        fetched = {self._name: model}
+        placed = {model}
+        # Files on disk whose references are to be followed, and which ones they are in storage.
+        files = {model: self._name}
         for _ in range(_DEEPEST):
             named: dict[str, str] = {}
             for place, name in files.items():
                 named |= await asyncio.to_thread(self._references, folder, place, name)
-            files = {place: name for place, name in named.items() if place not in places}
-            for place, name in files.items():
-                await self._companion(place, name, places)
-                places[place] = name
+            files = {}
+            for place, name in named.items():
+                if place not in placed and await self._companion(place, name, fetched.get(name)):
+                    placed.add(place)
+                    fetched[name] = place
+                    files[place] = name
 
     def _references(self, folder: Folder, place: str, name: str) -> dict[str, str]:
         """The companions that a file on disk names: where each is looked for, and which one it is."""
         file = self._into / place
-        if not file.is_file() or not file.stat().st_size:
+        if not file.stat().st_size:
             return {}
         with (
             file.open("rb") as opened,
@@ -156,23 +160,25 @@ class _Fetch:
                 )
         return named
 
-    async def _companion(self, place: str, name: str, places: Mapping[str, str]) -> None:
-        """Brings one companion; one that the disk cannot hold under its name is only missing."""
+    async def _companion(self, place: str, name: str, fetched: str | None) -> bool:
+        """Brings one companion, which may be on disk already as ``fetched``; False for one that the disk
+        cannot hold under its name."""
         target = self._into / place
-        same = next((other for other, there in places.items() if there == name), None)
         try:
-            if same is not None:
+            if fetched is None:
+                self._check(name, self._sizes[name])
+                await self._get(name, place)
+            else:
                 await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-                await asyncio.to_thread(os.link, self._into / same, target)
-                return
-            self._check(name, self._sizes[name])
-            await self._get(name, place)
+                await asyncio.to_thread(os.link, self._into / fetched, target)
         except (OSError, UnicodeError) as error:
             if isinstance(error, OSError) and error.errno not in _IMPOSSIBLE_NAME:
                 raise
             self._warnings.append(
                 Warning_("companion-name", "A companion's name is not possible here", {"file": name})
             )
+            return False
+        return True
 
     async def _settings(self) -> dict[str, Any]:
         """The content of the settings file beside the model, under its name or its deprecated one."""

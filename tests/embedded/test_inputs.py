@@ -218,3 +218,15 @@ async def test_a_model_with_a_name_of_1000_characters_is_converted(
     record = await convert(bundle, converter, "x" * 1000 + ".obj")
     assert record.state is State.SUCCEEDED
     assert all(len(name) < 200 for name in await bundle.results())
+
+
+async def test_one_file_under_two_spellings_is_fetched_once_and_found_twice(
+    bundle: Bundle, converter: Converter
+) -> None:
+    await bundle.upload("box.obj", obj("box.mtl"))
+    two = b"newmtl skin\nmap_Kd Skin.png\nnewmtl other\nmap_Kd textures\\SKIN.PNG\n"
+    await bundle.upload("box.mtl", two)
+    await bundle.upload("skin.png", png())
+    record = await convert(bundle, converter, "box.obj")
+    assert record.result is not None
+    assert record.result["warnings"] == []

@@ -28,14 +28,14 @@ class Expected(NamedTuple):
     size: tuple[float, float, float] | None = None
 
 
-# FBX was read with FBX2glTF and Blender, STEP with OpenCASCADE's own tools, and the glTF with the
-# Khronos validator; the others are compared with trimesh in the test.
+# The numbers for FBX are ufbx's; a STEP's size is that of its own coordinates, its triangles follow
+# from the tolerance. The others are compared with trimesh in the test itself.
 _MODELS = {
-    "fbx/Y_Bot.fbx": Expected(55320, 0),
-    "fbx/animation_with_skeleton.fbx": Expected(2112, 0),
-    "fbx/box.FBX": Expected(12, 1),
-    "fbx/maya_slime_7500_ascii.fbx": Expected(4880, 1),
-    "fbx/spider.fbx": Expected(1368, 0),
+    "fbx/Y_Bot.fbx": Expected(55320, 0, (1.9468, 1.8047, 0.3643)),
+    "fbx/animation_with_skeleton.fbx": Expected(2112, 0, (71.2114, 1.8333, 1.8333)),
+    "fbx/box.FBX": Expected(12, 1, (1.2, 1.2, 1.2)),
+    "fbx/maya_slime_7500_ascii.fbx": Expected(4880, 1, (0.6595, 0.6415, 0.6579)),
+    "fbx/spider.fbx": Expected(1368, 0, (150.5915, 79.7378, 193.3824)),
     "gltf/2CylinderEngine.glb": Expected(121496, 0),
     "gltf/BoxDraco/Box.gltf": Expected(12, 0),
     "gltf/BoxMeshopt.glb": Expected(12, 0),

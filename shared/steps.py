@@ -149,7 +149,7 @@ class Run:
             except Conflict:
                 return await self._wait(now)
             return await self._leave_as_it_is()
-        if companions.missing and now < grace_ends:
+        if companions.missing and companions.awaited and now < grace_ends:
             return await self._wait(grace_ends, companions.missing)
         self._judge(companions)
         if tools.hands_out(settings.service):

@@ -160,7 +160,7 @@ async def test_a_model_deleted_after_it_was_read_is_converted_with_a_warning(pip
     assert [warning.code for warning in manifest.warnings] == ["source-deleted"]
 
 
-class LosesReplies(AioHttpTransport):
+class LosesReplies(AioHttpTransport):  # type: ignore[misc]
     """Performs requests, and loses the reply to one write."""
 
     def __init__(self) -> None:
@@ -170,7 +170,8 @@ class LosesReplies(AioHttpTransport):
 
     async def send(self, request: Any, **kwargs: Any) -> Any:
         response = await super().send(request, **kwargs)
-        if request.method in ("PUT", "DELETE", "POST"):
+        # Messages are deleted by the platform.
+        if request.method in ("PUT", "DELETE", "POST") and "/messages/" not in request.url:
             number = len(self.writes)
             self.writes.append(f"{request.method} {request.url.partition('?')[0]}")
             if number == self.lose:

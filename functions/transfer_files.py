@@ -1,4 +1,4 @@
-"""Work on one conversion that should neither wait for a tick nor hold one up."""
+"""Long copies, inputs to a service and outputs from it; and what a callback made due."""
 
 import azure.functions as func
 
@@ -11,5 +11,5 @@ blueprint = func.Blueprint()
 @blueprint.function_name("transfer_files")
 @blueprint.queue_trigger(arg_name="message", queue_name=app().settings.transfer_queue, connection=CONNECTION)
 async def transfer_files(message: func.QueueMessage) -> None:
-    """Advances the conversion that the message names, if it is due."""
-    await (await app().ready()).lifecycle.advance(message.get_json()["record"], may_start=False)
+    """Advances the conversion that the message names."""
+    await (await app().ready()).lifecycle.advance(message.get_json()["record"], transfers=True)

@@ -108,7 +108,7 @@ async def running(
             account_id=settings["EMBEDDED_ACCOUNT_ID"],
             account_key=settings["EMBEDDED_ACCOUNT_KEY"],
         )
-        stack.enter_context(_published(endpoints, state / ENDPOINTS))
+        stack.enter_context(_publishing(endpoints, state / ENDPOINTS))
         yield Host(endpoints, functions, settings, runtime, failed)
 
 
@@ -187,6 +187,14 @@ def _schedule(function: Function, settings: Mapping[str, str]) -> Schedule:
         raise AppBroken(f"{function.name}: {error}") from error
 
 
+def published(state: Path) -> Endpoints | None:
+    """What the host that keeps `state` can be used by; None until it is up."""
+    try:
+        return Endpoints(**json.loads((state / ENDPOINTS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
 @contextlib.contextmanager
 def _locked(state: Path) -> Iterator[None]:
     state.mkdir(parents=True, exist_ok=True)
@@ -195,15 +203,19 @@ def _locked(state: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyRunning(f"a host is running already; see {state / ENDPOINTS}") from None
+        (state / ENDPOINTS).unlink(missing_ok=True)  # a killed host could not
         yield
 
 
 @contextlib.contextmanager
-def _published(endpoints: Endpoints, file: Path) -> Iterator[None]:
-    # Owner only: with a storage of the user's own, it holds that storage's key.
-    file.unlink(missing_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+def _publishing(endpoints: Endpoints, file: Path) -> Iterator[None]:
+    # Owner only: with a storage of the user's own, it holds that storage's key. Renamed into place
+    # when it is whole: others wait for it to appear.
+    part = file.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         json.dump(asdict(endpoints), stream, indent=2)
+    part.replace(file)
     try:
         yield
     finally:

@@ -48,7 +48,9 @@ class Log:
         system = logger.startswith(SYSTEM) and LEVELS.index(level) < LEVELS.index("Warning")
         if LEVELS.index(level) < self._least or system:
             return
-        extra = "".join(f"  {key}={value}" for key, value in (dimensions or {}).items())
+        # An event's message already holds its dimensions.
+        told = {} if dimensions and "event" in dimensions else dimensions or {}
+        extra = "".join(f"  {key}={value}" for key, value in told.items())
         print(
             f"{now:%H:%M:%S}.{now.microsecond // 1000:03} {level:<11} {function}: {message}{extra}",
             file=self._console,

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -16,13 +17,13 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient
 
-from local.azurite import AzuriteFailed
+from local.azurite import KEY, AzuriteFailed
 from local.bindings import AppBroken
 from local.config import ConfigError, own_values
-from local.host import ENDPOINTS, AlreadyRunning, running
+from local.host import ENDPOINTS, AlreadyRunning, published, running
 from local.models import NoModel, Part, parts
 from local.places import OUT, ROOT, STATE
 from shared import paths
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
         return asyncio.run(until_signal(work))
     except asyncio.CancelledError:
         return 0 if command == "serve" else INTERRUPTED
-    except (AlreadyRunning, AppBroken, AzuriteFailed, ConfigError, NoModel) as error:
+    except (AlreadyRunning, AppBroken, AzureError, AzuriteFailed, ConfigError, NoModel) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -49,11 +50,18 @@ async def serve() -> int:
     """Keeps the app up until it is interrupted."""
     async with running(ROOT, STATE, os.environ) as host:
         print(f"functions  {host.endpoints.functions}")
-        print(f"storage    {host.endpoints.storage}")
+        print(f"storage    {shown(host.endpoints.storage)}")
         print(f"account    {host.endpoints.account_id}")
         print(f"also in    {STATE / ENDPOINTS}; logs in {STATE / 'host.log'}", flush=True)
         await host.failed
     return 0
+
+
+def shown(connection: str) -> str:
+    """A connection string for the screen: without its secret, unless that is Azurite's public key."""
+    if KEY in connection:
+        return connection
+    return re.sub(r"((?:AccountKey|SharedAccessSignature)=)[^;]*", r"\1…", connection)
 
 
 async def convert(model: Path) -> int:
@@ -62,15 +70,14 @@ async def convert(model: Path) -> int:
     By the host that `make serve` keeps up in this folder, or else by one of its own.
     """
     upload = parts(model)
-    try:
-        async with running(ROOT, STATE, os.environ, level="Warning") as host:
-            return await host.during(_convert(upload, host.endpoints.storage, host.environment))
-    except AlreadyRunning as error:
+    while True:
         try:
-            endpoints = json.loads((STATE / ENDPOINTS).read_text(encoding="utf-8"))
-        except FileNotFoundError:  # it is still starting, or just ending
-            raise error from None
-        return await _convert(upload, endpoints["storage"], own_values(ROOT, os.environ))
+            async with running(ROOT, STATE, os.environ, level="Warning") as host:
+                return await host.during(_convert(upload, host.endpoints.storage, host.environment))
+        except AlreadyRunning:
+            if endpoints := published(STATE):
+                return await _convert(upload, endpoints.storage, own_values(ROOT, os.environ))
+        await asyncio.sleep(LOOK_SECONDS)  # the other host is still starting, or just ending
 
 
 async def _convert(upload: tuple[Part, ...], connection: str, settings: Mapping[str, str]) -> int:
@@ -85,6 +92,8 @@ async def _convert(upload: tuple[Part, ...], connection: str, settings: Mapping[
     for derivative in manifest.get("derivatives", []):
         print(f"derivative   {converted}/{derivative['path']}")
     print(f"copied to    {out}")
+    for message in manifest.get("messages", []):
+        print(f"{message['type']:<12} {message['code']}: {message['message']}")
     print(f"status       {manifest['status']}")
     return 0 if manifest["status"] == "success" else 1
 
@@ -119,8 +128,11 @@ async def _wait(
                 return manifest
         step = "waiting for the trigger"
         with contextlib.suppress(ResourceNotFoundError):
-            record = await in_flight.get_blob_client(paths.record(path)).get_blob_properties()
-            step = record.metadata.get("step", "in flight")
+            download = await in_flight.download_blob(paths.record(path))
+            record = json.loads(await download.readall())
+            step = record["step"]
+            if record.get("missing"):
+                step += f": waiting for {', '.join(record['missing'])} to land beside the model"
         if step != shown or sys.stdout.isatty():
             _show(f"{time.monotonic() - started:6.1f} s  {step}")
         shown = step

@@ -40,8 +40,8 @@ class App:
     def __init__(
         self, settings: Settings, *, http: httpx.AsyncBaseTransport | None = None, **client_options: Any
     ) -> None:
-        """``http`` carries the calls to services and of callbacks; ``client_options`` go to the storage
-        clients, as in :meth:`Storage.connect`."""
+        """``http`` carries the calls to services and of callbacks; ``client_options`` go to every storage
+        client, as in :meth:`Storage.connect`."""
         self.settings = settings
         self._http = http
         self._client_options = client_options
@@ -116,7 +116,8 @@ class App:
             callbacks=self.callbacks,
             services=self.services,
             pace=Pace.of(settings),
-            capped=settings.max_in_flight > 0,
+            max_in_flight=settings.max_in_flight,
+            transfer_queue=settings.transfer_queue,
         )
 
     @cached_property
@@ -127,13 +128,7 @@ class App:
     @cached_property
     def tick(self) -> Tick:
         """The polling timer's work."""
-        return Tick(
-            self.storage,
-            self.settings.in_flight_container,
-            self.lifecycle,
-            self.tools.in_flight,
-            max_in_flight=self.settings.max_in_flight,
-        )
+        return Tick(self.tools, self.settings.in_flight_container, self.lifecycle)
 
     @cached_property
     def sweep(self) -> Sweep:
@@ -158,7 +153,7 @@ class App:
         from shared.embedded.api.app import build_api
         from shared.http import router
 
-        api = build_api(self.settings, self.requests, self._containers, self._outbound)
+        api = build_api(self.settings, self.storage, self.requests, self._containers, self._outbound)
         api.include_router(router(self))
         return api
 
@@ -179,7 +174,7 @@ class App:
     def _containers(self) -> "Containers":
         from shared.embedded.containers import Containers
 
-        return Containers(self.settings, self.storage)
+        return Containers(self.settings, self.storage, **self._client_options)
 
     @cached_property
     def _outbound(self) -> "Outbound":

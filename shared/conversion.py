@@ -91,7 +91,9 @@ class Sidecar(_Value):
             Problem: ``invalid-settings``, naming the file and every key that is wrong.
         """
         try:
-            content = json.loads(data.decode("utf-8-sig"))
+            content = json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)
+            # Half a surrogate pair can be escaped in JSON, but not written to a record or sent.
+            json.dumps(content, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise Problem(
                 Code.INVALID_SETTINGS, f"{name} is not JSON ({error}). Correct it and upload it again."
@@ -103,6 +105,10 @@ class Sidecar(_Value):
             raise Problem(
                 Code.INVALID_SETTINGS, f"{name}: {faults}. Correct it and upload it again."
             ) from None
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
 
 
 def _fault(fault: Any) -> str:
@@ -167,7 +173,8 @@ class Conversion(_Value):
 
     ``rev`` is new with every write, so that a write whose reply was lost is recognised. ``tries`` counts
     the claims of the present step that nobody completed, ``faults`` the service's transient failures in a
-    row. ``drop`` names folders that nothing will refer to once this conversion has its manifest.
+    row, ``bad_replies`` how many of the last of them were replies that made no sense, ``fault`` what the
+    last one said. ``drop`` names folders that nothing will refer to once this conversion has its manifest.
     """
 
     id: str
@@ -179,6 +186,8 @@ class Conversion(_Value):
     rev: str
     tries: int = 0
     faults: int = 0
+    bad_replies: int = 0
+    fault: str | None = None
     accepted_at: datetime
     due_at: datetime
     started_at: datetime | None = None

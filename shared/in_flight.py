@@ -7,10 +7,10 @@ listing (5,000 records) tells what is due.
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from shared import paths
-from shared.conversion import Conversion
+from shared.conversion import Conversion, ServiceName
 from shared.storage import BlobHead, Conflict, Storage
 
 # A metadata value travels as a header; all of them together may have 8 KiB.
@@ -35,8 +35,9 @@ class Listed:
     name: str
     path: str | None
     step: str
+    accepted_at: datetime
     due_at: datetime
-    service: str | None
+    service: ServiceName | None
     status: str
 
 
@@ -133,6 +134,7 @@ def _metadata(conversion: Conversion) -> dict[str, str]:
     path = paths.to_metadata(conversion.path)
     metadata = {
         "step": conversion.step,
+        "accepted": conversion.accepted_at.isoformat(),
         "due": conversion.due_at.isoformat(),
         "status": conversion.status,
     }
@@ -152,7 +154,8 @@ def _listed(head: BlobHead) -> Listed | None:
         name=head.name,
         path=None if path is None else paths.from_metadata(path),
         step=metadata["step"],
+        accepted_at=datetime.fromisoformat(metadata["accepted"]),
         due_at=datetime.fromisoformat(metadata["due"]),
-        service=metadata.get("service"),
+        service=cast("ServiceName | None", metadata.get("service")),
         status=metadata.get("status", "pending"),
     )

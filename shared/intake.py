@@ -20,11 +20,13 @@ class Companions:
     """What a model refers to: the files that are there, and the names that are not.
 
     ``missing`` have landed nowhere in the model's folder or below; without the ``required`` ones of them
-    there is nothing to convert.
+    there is nothing to convert. They are ``awaited`` but for an FBX, which names its author's own files
+    more often than not: what has landed with it is taken, and nothing more is expected.
     """
 
     found: tuple[Companion, ...] = ()
     missing: tuple[str, ...] = ()
+    awaited: bool = True
     required: tuple[str, ...] = ()
     model_in_zip: str | None = None
 
@@ -153,6 +155,7 @@ class Intake:
         return Companions(
             found=tuple(found.values()),
             missing=tuple(missing),
+            awaited=extension != ".fbx",
             required=tuple(uri for uri, required in missing.items() if required),
         )
 

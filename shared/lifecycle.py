@@ -45,17 +45,20 @@ class Lifecycle:
         await self._go_on(held)
         return True
 
-    async def advance(self, name: str, *, may_start: bool = True) -> None:
+    async def advance(self, name: str, *, transfers: bool = False) -> None:
         """Does what the record called ``name`` needs next, if it is due; and then what follows.
 
-        ``may_start`` is False for a caller that must not begin conversions: a service with a limit
-        is started by the tick alone, which counts.
+        ``transfers`` is True for `transfer_files`: it moves files, and takes a step that was handed over
+        to it at once. What the tick hands out, only the tick starts.
         """
         held = await self._in_flight.read(name)
-        if held is None or held.conversion.due_at > self._tools.now():
+        if held is None:
             return
         conversion = held.conversion
-        if conversion.step is Step.START and not may_start:
+        handed_over = transfers and conversion.tries == 0 and conversion.step in (Step.START, Step.COLLECT)
+        if conversion.due_at > self._tools.now() and not handed_over:
+            return
+        if conversion.step is Step.START and not conversion.ordered and transfers:
             return
         if conversion.tries >= _MOST_TRIES and conversion.step in _CLAIMED:
             problem = Problem(
@@ -63,14 +66,14 @@ class Lifecycle:
                 f"The step '{conversion.step}' was begun {conversion.tries} times and never ended: its "
                 "process died each time. Its log says more; delete the manifest to try again.",
             )
-            await self._go_on(held, problem)
+            await self._go_on(held, problem, transfers=transfers)
             return
         try:
             if conversion.step in _CLAIMED:
                 held = await self._claim(held)
         except NotOurs:
             return
-        await self._go_on(held)
+        await self._go_on(held, transfers=transfers)
 
     async def make_due(self, name: str, conversion_id: str) -> bool:
         """A callback's whole effect: the conversion is asked about next. False if it is in flight no more."""
@@ -100,13 +103,13 @@ class Lifecycle:
             try:
                 if held is None:
                     held = await self._in_flight.create(fresh)
-                elif held.conversion.etag == head.etag:
-                    if not (has_new_settings and await self._differs(held.conversion)):
-                        return None
-                    held = await self._supersede(held, fresh)
-                elif held.conversion.is_same_content(head.size, head.md5):
-                    return None  # its finish takes the new ETag over
                 else:
+                    # The same content under a new ETag is no new version: finish takes the ETag over.
+                    is_same = held.conversion.etag == head.etag or held.conversion.is_same_content(
+                        head.size, head.md5
+                    )
+                    if is_same and not (has_new_settings and await self._differs(held.conversion)):
+                        return None
                     held = await self._supersede(held, fresh)
             except NotOurs:
                 continue
@@ -146,10 +149,12 @@ class Lifecycle:
             **changes,
         )
 
-    async def _go_on(self, held: Held | None, problem: Problem | None = None) -> None:
+    async def _go_on(
+        self, held: Held | None, problem: Problem | None = None, *, transfers: bool = False
+    ) -> None:
         """Step after step, until the conversion waits for something or is gone."""
         while held is not None:
-            run = Run(self._tools, held)
+            run = Run(self._tools, held, transfers=transfers)
             try:
                 await (run.work() if problem is None else run.fail(problem))
                 return

@@ -223,7 +223,7 @@ class Manifests:
             "conversion": manifest.id,
         }
         if manifest.errors:
-            metadata["code"] = str(manifest.errors[0].code)
+            metadata["code"] = paths.to_metadata(str(manifest.errors[0].code))
         data = manifest.encode()
         if etag is None:
             return await self._storage.create(self._container, name, data, metadata=metadata)

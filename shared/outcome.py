@@ -1,11 +1,14 @@
 """How a conversion ended: what the service reports, checked against what is there. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from shared import clients
 from shared.clients import Progress, Warned
 from shared.conversion import Message, Outcome, OutputFile, Status
 from shared.problems import Code
 from shared.storage import BlobHead
+
+_LONGEST_CODE = 100
 
 
 def told(messages: tuple[Message, ...], warnings: tuple[Warned, ...]) -> tuple[Message, ...]:
@@ -23,7 +26,24 @@ def told(messages: tuple[Message, ...], warnings: tuple[Warned, ...]) -> tuple[M
 
 def reported(progress: Progress) -> Outcome:
     """What the service says, before it is checked."""
-    files = tuple(
+    files = _files(progress.outputs or ())
+    succeeded = progress.status is Status.SUCCESS
+    return Outcome(
+        status=Status.SUCCESS if succeeded else progress.status,
+        code=None if succeeded else _code(progress.code),
+        message=None if succeeded else progress.message,
+        files=files,
+        statistics=dict(progress.statistics),
+    )
+
+
+def with_outputs(outcome: Outcome, outputs: Sequence[clients.OutputFile]) -> Outcome:
+    """The outcome with the files that were brought from the service."""
+    return outcome.model_copy(update={"files": _files(outputs)})
+
+
+def _files(outputs: Sequence[clients.OutputFile]) -> tuple[OutputFile, ...]:
+    return tuple(
         OutputFile(
             path=output.path,
             output_type=output.type,
@@ -32,15 +52,7 @@ def reported(progress: Progress) -> Outcome:
             content_type=output.content_type,
             sha256=output.sha256,
         )
-        for output in progress.outputs or ()
-    )
-    succeeded = progress.status is Status.SUCCESS
-    return Outcome(
-        status=Status.SUCCESS if succeeded else progress.status,
-        code=None if succeeded else Code.CONVERSION_FAILED if not progress.code else progress.code,
-        message=None if succeeded else progress.message,
-        files=files,
-        statistics=dict(progress.statistics),
+        for output in outputs
     )
 
 
@@ -81,3 +93,8 @@ def collected(outcome: Outcome, there: Mapping[str, BlobHead]) -> Outcome:
             logs=(*logs, *files),
         )
     return outcome.model_copy(update={"files": tuple(files), "logs": tuple(logs)})
+
+
+def _code(said: str | None) -> str:
+    """The service's own code, in one line of a code's length."""
+    return " ".join((said or "").split())[:_LONGEST_CODE] or Code.CONVERSION_FAILED

@@ -96,7 +96,7 @@ def _finished(blob: Any) -> dict[str, Any] | None:
         "id": metadata.get("conversion"),
         "endedAt": blob.last_modified.isoformat(),
     }
-    return told | ({"code": metadata["code"]} if "code" in metadata else {})
+    return told | ({"code": paths.from_metadata(metadata["code"])} if "code" in metadata else {})
 
 
 def _encode(token: str | None) -> str | None:

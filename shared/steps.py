@@ -8,16 +8,14 @@ import logging
 import random
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
-
-from azure.core.exceptions import HttpResponseError
 
 from shared import manifest, paths
-from shared.clients import ConversionService, Order, Place
+from shared.clients import ConversionService, InputFile, Order, Place
 from shared.conversion import Conversion, Message, Outcome, Status, Step
+from shared.copies import Copies
 from shared.in_flight import Held, NotOurs
 from shared.intake import Companions
-from shared.outcome import collected, reported, told
+from shared.outcome import collected, reported, told, with_outputs
 from shared.problems import Code, Problem, ServiceFault
 from shared.storage import Conflict
 from shared.telemetry import event
@@ -28,6 +26,14 @@ _MOST_BAD_REPLIES = 5
 _SAS_MARGIN = timedelta(minutes=15)
 _LEAST_BACK_OFF = 2.0
 _MOST_BACK_OFF = 300.0
+
+
+# What a call that worked makes of earlier ones that did not.
+_NO_FAULTS: dict[str, Any] = {"faults": 0, "bad_replies": 0, "fault": None}
+
+
+class _HeldBack(ServiceFault):
+    """The service was not called: it had asked, on another conversion's call, to be left alone."""
 
 
 class Changed(Exception):
@@ -42,9 +48,11 @@ class Run:
         Changed: the model is another version by now.
     """
 
-    def __init__(self, tools: Tools, held: Held) -> None:
+    def __init__(self, tools: Tools, held: Held, *, transfers: bool = False) -> None:
+        """``transfers`` says that this run may take its time, and move files."""
         self._tools = tools
         self._held = held
+        self._transfers = transfers
         # Whether this run has made sure that the model is unchanged, and said so in the record (R6).
         self._is_fenced = False
 
@@ -67,13 +75,11 @@ class Run:
             try:
                 goes_on = await steps[self.conversion.step]()
             except Problem as problem:
+                if self.conversion.step is Step.FINISH:
+                    raise  # there is no manifest to say it in; a later tick tries again
                 await self._end(problem)
             except ServiceFault as fault:
                 goes_on = await self._meet(fault)
-            except HttpResponseError as error:
-                if error.status_code != 403:
-                    raise
-                await self._end(_denied(error))
 
     async def fail(self, problem: Problem) -> None:
         """Ends the conversion without success, and does what is left to do."""
@@ -95,12 +101,17 @@ class Run:
         seconds = max((now - begun).total_seconds(), 0.0)
         claim: dict[str, Any] = {
             "tries": 1,
-            "faults": 0,
+            **_NO_FAULTS,
             "due_at": now + timedelta(seconds=self._tools.pace.claim),
         }
         steps = before.steps | {before.step: before.steps.get(before.step, 0.0) + seconds}
         await self._save(step=step, steps=steps, **(claim | changes))
-        event(f"conversion.{step.value}", self.conversion, seconds=round(seconds, 3))
+        event(
+            f"conversion.{step.value}",
+            self.conversion,
+            ended_step=before.step.value,
+            seconds=round(seconds, 3),
+        )
         return True
 
     # --- Intake -------------------------------------------------------------------------------
@@ -146,10 +157,10 @@ class Run:
             except Conflict:
                 return await self._wait(now)
             return await self._leave_as_it_is()
-        if companions.missing and now < grace_ends:
+        if companions.missing and companions.awaited and now < grace_ends:
             return await self._wait(grace_ends, companions.missing)
         self._judge(companions)
-        if tools.capped:
+        if tools.hands_out(settings.service):
             # The tick hands it out, and claims it then.
             await self._enter(Step.START, missing=(), tries=0, due_at=now)
             return False
@@ -198,6 +209,8 @@ class Run:
         if self._is_late():
             return await self._time_out()
         service = self._service()
+        if service.uploads and not self._transfers:
+            return await self._hand_over()
         order = await self._order()
         started = await service.start(order)  # R3
         now = self._tools.now()
@@ -241,7 +254,43 @@ class Run:
             root_filename=conversion.model_in_zip,
             callback=tools.callbacks.url(conversion),
             repeated=conversion.tries > 1 or conversion.faults > 0,
+            files=self._files(),
+            service_id=conversion.service_id,
+            transfer=Copies(self),
         )
+
+    def _files(self) -> list[InputFile]:
+        conversion = self.conversion
+        folder = conversion.path[: conversion.path.rfind("/") + 1]
+        files = [InputFile(conversion.path.removeprefix(folder), conversion.path, conversion.size)]
+        for companion in conversion.companions:
+            files.append(InputFile(companion.path.removeprefix(folder), companion.path, companion.size))
+        return files
+
+    async def _hand_over(self) -> bool:
+        """Leaves the step to `transfer_files`; should the message be lost, a tick hands it over again."""
+        await self._save(tries=0, due_at=self._tools.now() + timedelta(seconds=self._tools.pace.claim))
+        await self._tools.storage.enqueue(
+            self._tools.transfer_queue, {"record": paths.record(self.conversion.path)}
+        )
+        return False
+
+    async def renew(self) -> None:
+        """Keeps the claim of a step that takes long."""
+        claim = timedelta(seconds=self._tools.pace.claim)
+        now = self._tools.now()
+        if self.conversion.due_at - now < claim / 2:
+            await self._save(due_at=now + claim)
+
+    async def note(self, service_id: str) -> None:
+        """Records the service's id before the step that must not be done twice."""
+        if self.conversion.service_id != service_id:
+            await self._save(service_id=service_id)
+
+    @property
+    def tools(self) -> Tools:
+        """What the steps work with."""
+        return self._tools
 
     async def _poll(self) -> bool:
         tools, conversion = self._tools, self.conversion
@@ -266,7 +315,7 @@ class Run:
         due_at = now + timedelta(seconds=wait)
         await self._save(
             due_at=min(due_at, conversion.deadline or due_at),
-            faults=0,
+            **_NO_FAULTS,
             status=progress.status,
             percent=progress.percent,
         )
@@ -279,8 +328,8 @@ class Run:
         assert name is not None
         wait = (self._tools.resume_at.get(name, self._tools.now()) - self._tools.now()).total_seconds()
         if wait > 0:
-            raise ServiceFault(
-                Code.SERVICE_UNAVAILABLE,
+            raise _HeldBack(
+                Code.SERVICE_THROTTLED,
                 f"{name} asked to be called less often.",
                 transient=True,
                 retry_after=wait + _jitter(2.0),
@@ -295,12 +344,18 @@ class Run:
 
     async def _collect(self) -> bool:
         """What is there against what the service says it wrote: nothing is taken on trust."""
+        outcome = self.conversion.outcome
+        assert outcome is not None
+        if outcome.status is Status.SUCCESS and self._service().downloads:
+            if not self._transfers:
+                return await self._hand_over()
+            if self._is_late():
+                return await self._time_out()
+            outcome = with_outputs(outcome, await self._service().collect(await self._order()))
         folder = paths.outputs(self.conversion.path, self.conversion.id)
-        there = {
-            blob.name: blob async for blob in self._tools.storage.list(self._tools.converted, f"{folder}/")
-        }
-        assert self.conversion.outcome is not None
-        return await self._close(collected(self.conversion.outcome, there))
+        listing = self._tools.storage.list(self._tools.converted, f"{folder}/")
+        there = {blob.name: blob async for blob in listing}
+        return await self._close(collected(outcome, there))
 
     async def _close(self, outcome: Outcome) -> bool:
         """R6: the model is still the version that was converted, and the record says how it ended."""
@@ -357,6 +412,7 @@ class Run:
         for conversion_id in self.conversion.drop:
             # Before the record goes, so that a crash here leaves no folder behind.
             await tools.drop_outputs(paths.outputs(self.conversion.path, conversion_id))
+        await tools.dispose(self.conversion)
         await tools.in_flight.delete(self._held)
         return False
 
@@ -391,6 +447,8 @@ class Run:
         conversion = self.conversion
         await self._tools.cancel(conversion)
         last = f" Its last word was '{conversion.status}'." if conversion.service_id else ""
+        if conversion.fault is not None:
+            last = f" The last call failed: {conversion.fault}"
         raise Problem(
             Code.TIMEOUT,
             f"{conversion.service} did not finish within {self._tools.pace.deadline:g} s.{last} Delete the "
@@ -401,8 +459,8 @@ class Run:
         """A transient fault makes the step due later; any other ends the conversion."""
         conversion = self.conversion
         self._note(trace_id=fault.trace_id or conversion.trace_id)
-        hopeless = fault.code is Code.SERVICE_BAD_REPLY and conversion.faults + 1 >= _MOST_BAD_REPLIES
-        if not fault.transient or hopeless:
+        bad_replies = conversion.bad_replies + 1 if fault.code is Code.SERVICE_BAD_REPLY else 0
+        if not fault.transient or bad_replies >= _MOST_BAD_REPLIES:
             return await self._end(Problem(fault.code, fault.message))
         if self._is_late():
             return await self._end(
@@ -413,6 +471,10 @@ class Run:
                 )
             )
         now = self._tools.now()
+        if isinstance(fault, _HeldBack):
+            due_at = now + timedelta(seconds=fault.retry_after or 0.0)
+            await self._save(tries=0, due_at=min(due_at, conversion.deadline or due_at))
+            return False
         back_off = min(_LEAST_BACK_OFF * 2**conversion.faults, _MOST_BACK_OFF)
         wait = max(fault.retry_after or 0.0, back_off - _jitter(back_off / 2))
         if fault.code is Code.SERVICE_THROTTLED and conversion.service:
@@ -427,7 +489,11 @@ class Run:
         )
         due_at = now + timedelta(seconds=wait)
         await self._save(
-            tries=0, faults=conversion.faults + 1, due_at=min(due_at, conversion.deadline or due_at)
+            tries=0,
+            faults=conversion.faults + 1,
+            bad_replies=bad_replies,
+            fault=fault.message,
+            due_at=min(due_at, conversion.deadline or due_at),
         )
         return False
 
@@ -440,20 +506,6 @@ def _is_touched(old: manifest.Manifest, conversion: Conversion) -> bool:
         and conversion.md5 is not None
         and (old.source.size, old.source.md5) == (conversion.size, conversion.md5)
         and old.source.companions == conversion.companions
-    )
-
-
-def _denied(error: HttpResponseError) -> Problem:
-    """Storage refused the app's own identity: which right on what, and no stack trace."""
-    request = getattr(error.response, "request", None)
-    what = "a request"
-    if request is not None:
-        verb = {"GET": "reading", "HEAD": "reading", "DELETE": "deleting"}.get(request.method, "writing")
-        what = f"{verb} {urlsplit(request.url).hostname}{urlsplit(request.url).path.rpartition('/')[0]}"
-    return Problem(
-        Code.STORAGE_DENIED,
-        f"Storage refused {what}: the app's identity lacks a role there. "
-        "Assign it, and delete the manifest to convert again.",
     )
 
 

@@ -1,6 +1,7 @@
 """Blobs and queues, with the conditional writes that everything else rests on."""
 
 import base64
+import hashlib
 import json
 import logging
 import time
@@ -14,15 +15,19 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.core.pipeline.policies import AsyncRetryPolicy
 from azure.identity.aio import ManagedIdentityCredential
-from azure.storage.blob import ContentSettings, LocationMode
+from azure.storage.blob import BlobBlock, ContentSettings, LocationMode
 from azure.storage.blob.aio import BlobClient, BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
+from shared.denial import denied
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 JSON = "application/json"
+
+# How much of a blob is in memory at a time, in bytes.
+_PIECE = 4 * 1024 * 1024
 
 
 class Conflict(Exception):
@@ -100,8 +105,9 @@ class Blob:
 class Storage:
     """The bundle's storage account.
 
-    Reads give None for what is not there. Conditional writes raise :class:`Conflict`. Any other failure
-    is azure-core's own ``HttpResponseError`` or ``ServiceRequestError``, after the retries below.
+    Reads give None for what is not there. Conditional writes raise :class:`Conflict`. A 403 is a
+    :class:`Problem` that says which role is lacking. Any other failure is azure-core's own
+    ``HttpResponseError`` or ``ServiceRequestError``, after the retries below.
     """
 
     def __init__(self, blobs: BlobServiceClient, queues: QueueServiceClient, clock: Clock) -> None:
@@ -119,6 +125,14 @@ class Storage:
         ``client_options`` go to both clients (``transport``, ``connection_verify``, ``credential``).
         """
         clock = Clock()
+        by_identity = settings.model_storage is None
+
+        def look_at(response: Any) -> None:
+            clock.observe(response)
+            if response.http_response.status_code == 403:
+                code = response.http_response.headers.get("x-ms-error-code")
+                raise denied(response.http_request, code, by_identity=by_identity)
+
         options: dict[str, Any] = {
             "retry_policy": _Retry(
                 retry_total=4,
@@ -128,7 +142,7 @@ class Storage:
             ),
             "connection_timeout": 10,
             "read_timeout": 60,
-            "raw_response_hook": clock.observe,
+            "raw_response_hook": look_at,
         } | client_options
         given = options.pop("credential", None)
         if settings.model_storage is not None:
@@ -263,6 +277,77 @@ class Storage:
             raise
         return str(written["etag"])
 
+    async def stream(
+        self, container: str, name: str, *, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """A blob's bytes from ``offset`` on, in requests of at most 4 MiB each.
+
+        Raises:
+            Conflict: the blob changed or went while it was read.
+        """
+        etag: str | None = None
+        end = None if length is None else offset + length
+        while end is None or offset < end:
+            size = _PIECE if end is None else min(_PIECE, end - offset)
+            condition: dict[str, Any] = (
+                {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+            )
+            try:
+                stream = await self.blob(container, name).download_blob(
+                    offset=offset, length=size, max_concurrency=1, **condition
+                )
+                data = await stream.readall()
+            except HttpResponseError as error:
+                if error.status_code == 416:  # the end
+                    return
+                if error.status_code in (404, 412):
+                    raise Conflict(f"{container} {error.status_code}") from None
+                raise
+            etag = str(stream.properties.etag)
+            yield data
+            offset += len(data)
+            if len(data) < size:
+                return
+
+    async def write_stream(
+        self,
+        container: str,
+        name: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        content_type: str = "application/octet-stream",
+    ) -> tuple[int, str, str]:
+        """Writes a blob from pieces of any size; its size in bytes, and SHA-256 and MD5 in hexadecimal.
+
+        Nothing is there before all of it is.
+        """
+        client = self.blob(container, name)
+        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        blocks: list[BlobBlock] = []
+        pending = bytearray()
+        size = 0
+
+        async def stage(data: bytes) -> None:
+            block = BlobBlock(f"{len(blocks):08d}")
+            await client.stage_block(block.id, data)
+            blocks.append(block)
+
+        async for chunk in chunks:
+            sha256.update(chunk)
+            md5.update(chunk)
+            size += len(chunk)
+            pending += chunk
+            while len(pending) >= _PIECE:
+                await stage(bytes(pending[:_PIECE]))
+                del pending[:_PIECE]
+        if pending:
+            await stage(bytes(pending))
+        await client.commit_block_list(
+            blocks,
+            content_settings=ContentSettings(content_type=content_type, content_md5=bytearray(md5.digest())),
+        )
+        return size, sha256.hexdigest(), md5.hexdigest()
+
     async def delete(self, container: str, name: str, etag: str | None = None) -> bool:
         """Deletes a blob, if it still is version ``etag`` where one is given; False if it was gone.
 
@@ -301,6 +386,16 @@ class Storage:
         await self.queue_service.get_queue_client(queue).send_message(
             text, visibility_timeout=delay_seconds or None
         )
+
+    async def depth(self, queue: str) -> int:
+        """About how many messages there are in a queue; 0 where there is no such queue."""
+        try:
+            properties = await self.queue_service.get_queue_client(queue).get_queue_properties()
+        except HttpResponseError as error:
+            if error.status_code == 404:
+                return 0
+            raise
+        return properties.approximate_message_count or 0
 
     async def ensure(self, containers: tuple[str, ...], queues: tuple[str, ...]) -> None:
         """Creates what does not exist; in Azure the template has done it."""

@@ -19,6 +19,9 @@ _AT_ONCE = 16
 # A lost event of a sidecar is found for a day.
 _RECENT = timedelta(days=1)
 _MARGIN = timedelta(hours=1)
+# The host's names for where it puts what has failed too often.
+_POISON = "-poison"
+_POISON_BLOBS = "webjobs-blobtrigger-poison"
 
 
 class Sweep:
@@ -57,7 +60,19 @@ class Sweep:
                 found.append(blob.name)
         begun = await self._consider(found)
         event("sweep", models=seen, found=len(found), begun=begun)
+        await self._tell_queues()
         return begun
+
+    async def _tell_queues(self) -> None:
+        """Says how many messages wait, and how many were given up: the platform's own count is a day old."""
+        names = self._settings
+        poison = [f"{name}{_POISON}" for name in (names.embedded_queue, names.transfer_queue)]
+        event(
+            "queues",
+            embedded=await self._storage.depth(names.embedded_queue),
+            transfer=await self._storage.depth(names.transfer_queue),
+            poison=sum([await self._storage.depth(name) for name in (*poison, _POISON_BLOBS)]),
+        )
 
     async def _since(self) -> datetime:
         """Older models are an archive that nobody asked to convert."""

@@ -6,7 +6,8 @@ Insights. Their names are part of the product, as the codes are: saved queries f
 
 import json
 import logging
-import os
+import traceback
+from pathlib import PurePath
 from typing import Any
 
 from shared.conversion import Conversion
@@ -14,27 +15,18 @@ from shared.conversion import Conversion
 # httpx logs every URL at INFO, and the storage client its headers; a SAS would be among them.
 _TOO_TALKATIVE = ("httpx", "httpcore", "azure", "aiohttp.access", "opentelemetry")
 
-_CONNECTION = "APPLICATIONINSIGHTS_CONNECTION_STRING"
-
 logger = logging.getLogger("conversions")
 
 
 def configure() -> None:
-    """Quietens the loggers that print URLs, and exports to Application Insights where it is set up."""
+    """Quietens the loggers that print URLs.
+
+    In Azure the worker has by then set up the export to Application Insights, because the app setting
+    PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY says so.
+    """
     for name in _TOO_TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     logger.setLevel(logging.INFO)
-    if os.environ.get(_CONNECTION):
-        # Half a second of imports that a local run has no use for.
-        from azure.monitor.opentelemetry import configure_azure_monitor
-
-        configure_azure_monitor(
-            instrumentation_options={
-                # Their spans carry URLs.
-                name: {"enabled": False}
-                for name in ("azure_sdk", "httpx", "requests", "urllib", "urllib3", "fastapi")
-            }
-        )
 
 
 def event(
@@ -58,6 +50,12 @@ def event(
     dimensions = {key: value for key, value in dimensions.items() if value is not None}
     told = " ".join(f"{key}={_shown(value)}" for key, value in dimensions.items())
     logger.log(level, "%s %s", name, told, extra={"event": name, **_safe(dimensions)})
+
+
+def where(exception: BaseException) -> str:
+    """The places an exception came through, innermost first; its text may quote an address with a SAS."""
+    frames = traceback.extract_tb(exception.__traceback__)[-8:]
+    return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
 
 
 def _safe(dimensions: dict[str, Any]) -> dict[str, Any]:

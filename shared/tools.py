@@ -49,7 +49,8 @@ class Pace:
 
 @dataclass(frozen=True)
 class Tools:
-    """What steps work with. ``capped``: conversions are handed out by the tick, which counts them."""
+    """What steps work with. ``transfer_queue`` is where steps that move files wait for `transfer_files`;
+    ``max_in_flight`` is how many conversions a service may have at once, 0 for any number."""
 
     storage: Storage
     models: str
@@ -61,13 +62,18 @@ class Tools:
     callbacks: Callbacks
     services: Mapping[ServiceName, ConversionService]
     pace: Pace
-    capped: bool
+    max_in_flight: int
+    transfer_queue: str
     # When a service that answered 429 may be called again, as far as this process knows.
     resume_at: dict[str, datetime] = field(default_factory=dict)
 
     def now(self) -> datetime:
         """R10: the time at the storage service."""
         return self.storage.now()
+
+    def hands_out(self, service: ServiceName) -> bool:
+        """Whether the tick alone may start conversions at the service, because it counts them."""
+        return self.max_in_flight > 0 or self.services[service].starts_per_minute is not None
 
     async def head(self, path: str) -> BlobHead | None:
         """The model at ``path``, also where its name would make a client leave the container."""
@@ -88,6 +94,15 @@ class Tools:
         except ServiceFault as fault:
             # What it still writes goes to a folder that nothing refers to.
             event("service.cancel-failed", conversion, level=logging.WARNING, code=fault.code)
+
+    async def dispose(self, conversion: Conversion) -> None:
+        """Deletes what the conversion left at the service, where it can be deleted."""
+        if conversion.service is None or conversion.service_id is None:
+            return
+        try:
+            await self.services[conversion.service].dispose(conversion.service_id)
+        except ServiceFault as fault:
+            event("service.dispose-failed", conversion, level=logging.WARNING, code=fault.code)
 
     async def drop_outputs(self, folder: str) -> None:
         """Deletes the outputs of one conversion, blob by blob as they list."""

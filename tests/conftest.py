@@ -3,13 +3,15 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local.azurite import Azurite
+from shared.embedded.converter import Converter
+from tests.pipeline import Pipeline, start
 
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 """Models from many programs, beside the checkout; tests that need one skip where it is missing."""
@@ -46,3 +48,18 @@ def gltf_validate() -> Callable[[Path], dict[str, Any]]:
         return report
 
     return validate
+
+
+@pytest.fixture(scope="session")
+async def converter() -> AsyncIterator[Converter]:
+    """One engine process for all tests that convert, but do not test the engine's process."""
+    running = Converter()
+    yield running
+    await running.close()
+
+
+@pytest.fixture
+async def pipeline(azurite: Azurite, converter: Converter) -> AsyncIterator[Pipeline]:
+    """A whole bundle that makes a glb, and no thumbnail, of whatever lands."""
+    async with start(azurite, converter=converter, default_formats='[{"type": "glb"}]') as running:
+        yield running

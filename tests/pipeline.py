@@ -7,7 +7,7 @@ ASGI app in this process.
 import base64
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +19,7 @@ from local.azurite import Azurite
 from shared import paths
 from shared.app import App
 from shared.conversion import Conversion
+from shared.embedded.worker import Converts
 from shared.manifest import Manifest
 from shared.settings import read_settings
 from shared.storage import Clock
@@ -73,13 +74,23 @@ class Pipeline:
 
     async def work(self) -> int:
         """The embedded service works off what its queue holds; how many requests that were."""
-        done = 0
-        while message := await self._receive(self.app.settings.embedded_queue):
-            await self.app.worker.run(message["id"], secrets.token_hex(4))
-            done += 1
+        requests = await self.requests()
+        for request in requests:
+            await self.run(request)
         while message := await self._receive(self.app.settings.transfer_queue):
-            await self.app.lifecycle.advance(message["record"], may_start=False)
-        return done
+            await self.app.lifecycle.advance(message["record"], transfers=True)
+        return len(requests)
+
+    async def requests(self) -> list[str]:
+        """Takes what the embedded service's queue holds: the requests to :meth:`run`."""
+        found = []
+        while message := await self._receive(self.app.settings.embedded_queue):
+            found.append(message["id"])
+        return found
+
+    async def run(self, request: str) -> None:
+        """The embedded service works off one request."""
+        await self.app.worker.run(request, secrets.token_hex(4))
 
     async def settle(self, *, rounds: int = 12, seconds: float = 10) -> None:
         """Ticks and works until nothing is in flight."""
@@ -90,6 +101,13 @@ class Pipeline:
             if not await self.records():
                 return
         raise AssertionError(f"still in flight: {await self.records()}")
+
+    async def settle_for(self, seconds: float) -> None:
+        """So much time passes, with a tick every two seconds."""
+        for _ in range(round(seconds / 2)):
+            self.later(2)
+            await self.app.tick.run()
+            await self.work()
 
     async def convert(self, path: str, data: bytes) -> Manifest:
         """Drops a model and waits for its manifest."""
@@ -165,7 +183,7 @@ class Pipeline:
         return body
 
 
-class _Loop(httpx.AsyncBaseTransport):
+class Loop(httpx.AsyncBaseTransport):
     """HTTP from the bundle to itself."""
 
     def __init__(self) -> None:
@@ -198,13 +216,36 @@ def settings_for(azurite: Azurite, **changes: Any) -> dict[str, Any]:
     }
 
 
+class _Kept:
+    """A converter that outlives the bundle that uses it."""
+
+    def __init__(self, converter: Converts) -> None:
+        self.convert = converter.convert
+
+    async def close(self) -> None:
+        """Somebody else does."""
+
+
 @asynccontextmanager
 async def start(
-    azurite: Azurite, *, http: httpx.AsyncBaseTransport | None = None, **changes: Any
+    azurite: Azurite,
+    *,
+    http: httpx.AsyncBaseTransport | None = None,
+    wrap: Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] = lambda own: own,
+    client_options: Mapping[str, Any] | None = None,
+    converter: Converts | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Pipeline]:
-    """A bundle with some settings changed; ``http`` plays a conversion service in the place of its own."""
-    loop = _Loop()
-    app = App(read_settings(**settings_for(azurite, **changes)), http=http or loop)
+    """A bundle with some settings changed.
+
+    ``http`` plays a conversion service in the place of its own, which ``wrap`` may stand in front of;
+    ``client_options`` are for the storage clients; ``converter`` is an engine that outlives the bundle.
+    """
+    loop = Loop()
+    settings = read_settings(**settings_for(azurite, **changes))
+    app = App(settings, http=http or wrap(loop), **(client_options or {}))
+    if converter is not None:
+        vars(app)["_converter"] = _Kept(converter)
     loop.app = app
     await app.ready()
     clock = ShiftedClock(app.storage.clock)

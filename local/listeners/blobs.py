@@ -1,7 +1,9 @@
 """Blob triggers: the container is listed again and again; a name with a new ETag is an event.
 
-Receipts live in memory only: a restarted host hands over every blob again, as
-at-least-once permits. A blob that is gone or replaced meanwhile is not tried again.
+Receipts live in memory only, and what is there when the host starts counts as
+received: pointing a host at an archive must not convert it, and what landed while
+no host was up is for the app's own sweep. A blob that is gone or replaced
+meanwhile is not tried again.
 """
 
 import asyncio
@@ -54,9 +56,10 @@ class BlobListener:
         self._seen: dict[str, str] = {}
 
     async def prepare(self) -> None:
-        """Creates the container, so that it can be written to as soon as the host is up."""
+        """Creates the container, and takes note of what is in it: that is no event."""
         with contextlib.suppress(ResourceExistsError):
             await self._container.create_container()
+        await self._fresh()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -67,12 +70,15 @@ class BlobListener:
                 await asyncio.sleep(SCAN_SECONDS)
 
     async def _scan(self) -> list[BlobProperties]:
-        """The blobs whose version has not been seen."""
         try:
-            listed = [blob async for blob in self._container.list_blobs()]
+            return await self._fresh()
         except AzureError as error:
             self._log.write("Warning", f"container {self._container.container_name}: {type(error).__name__}")
             return []
+
+    async def _fresh(self) -> list[BlobProperties]:
+        """The blobs whose version has not been seen."""
+        listed = [blob async for blob in self._container.list_blobs()]
         found = [blob for blob in listed if self._pattern.fullmatch(blob.name)]
         fresh = [blob for blob in found if self._seen.get(blob.name) != blob.etag]
         self._seen = {blob.name: str(blob.etag) for blob in found}

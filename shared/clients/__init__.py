@@ -4,7 +4,7 @@ Every call raises `ServiceFault` when the service did not do its work, and says 
 try again. No fault, result or repr of these carries a SAS, a key, a token or a URL's query.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,12 +23,59 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class InputFile:
+    """A model or one of its companions. `name` is relative to the model's folder, `path` the blob's
+    name in the models container, `size` in bytes."""
+
+    name: str
+    path: str
+    size: int
+
+
+class Transfer(Protocol):
+    """What a client may do with blobs while it starts or collects: for services that reach none.
+
+    Streams go in bounded memory, and keep the conversion's claim alive while they run.
+    """
+
+    async def read_url(self, path: str) -> str:
+        """The address of an input with a SAS that reads it alone, until the conversion's deadline.
+
+        It is a secret: never log it, nor put it into an exception.
+        """
+
+    def read(self, path: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes of an input, in pieces of at most 4 MiB."""
+
+    async def write(
+        self, name: str, chunks: AsyncIterator[bytes], *, content_type: str | None = None
+    ) -> "Written":
+        """Writes an output of this name into the conversion's folder."""
+
+    async def note(self, service_id: str) -> None:
+        """Records the service's id of the conversion, before the step that must not be done twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A blob as it was written: its name in the converted container, its size in bytes, and digests in
+    hexadecimal, to compare with what the service stated."""
+
+    path: str
+    size: int
+    sha256: str
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """What a service is asked to do.
 
     `id` is the conversion's, and what makes a repeated order the same one. `model` is relative to
     the input folder. Without `formats` the service makes what it makes by itself. `options` are
-    the settings' own for this service. `repeated` says that this order may have been given before.
+    the settings' own for this service. `repeated` says that this order may have been given before,
+    and `service_id` what was noted then. `files` are the model, first, and its companions; `transfer`
+    moves them for a service that cannot reach blobs.
     """
 
     id: str
@@ -40,6 +87,9 @@ class Order:
     root_filename: str | None = None
     callback: str | None = None
     repeated: bool = False
+    files: Sequence[InputFile] = ()
+    service_id: str | None = None
+    transfer: Transfer | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +147,11 @@ class ConversionService(Protocol):
 
     name: str
     reads: frozenset[str]
+    #: Whether starting, or collecting, moves files through this app: then `transfer_files` does it.
+    uploads: bool
+    downloads: bool
+    #: How many starts the service takes in a minute, where it says so: then the tick hands them out.
+    starts_per_minute: int | None
 
     def check(self, extension: str, formats: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> None:
         """Refuse what the service cannot do, before it is asked.
@@ -120,6 +175,21 @@ class ConversionService(Protocol):
             ServiceFault
         """
 
+    async def collect(self, order: Order) -> tuple[OutputFile, ...]:
+        """Bring the outputs into the conversion's folder by `order.transfer`, checked against what the
+        service states of them; all of them, however often it is called.
+
+        Raises:
+            ServiceFault
+        """
+
+    async def dispose(self, service_id: str) -> None:
+        """Delete at the service what the conversion left there; gone already is done.
+
+        Raises:
+            ServiceFault
+        """
+
     async def cancel(self, service_id: str) -> None:
         """Stop a conversion that nobody wants any more, where the service can: it need not.
 
@@ -133,11 +203,14 @@ class ConversionService(Protocol):
 
 __all__ = [
     "ConversionService",
+    "InputFile",
     "Order",
     "OutputFile",
     "Place",
     "Progress",
     "Started",
     "Status",
+    "Transfer",
     "Warned",
+    "Written",
 ]

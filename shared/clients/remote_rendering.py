@@ -26,7 +26,7 @@ from shared.clients.transport import (
     is_loopback,
     redacted,
 )
-from shared.embedded.engine.formats import check_output
+from shared.embedded.engine.formats import check_output, file_name
 from shared.formats import READS, REMOTE_RENDERING, services_that_read
 from shared.problems import Code, Problem, ServiceFault
 
@@ -64,8 +64,12 @@ _NAME = "Remote Rendering"
 class RemoteRendering:
     """One account at one Remote Rendering conversion service."""
 
-    name = REMOTE_RENDERING
+    name: str = REMOTE_RENDERING
     reads = READS[REMOTE_RENDERING]
+    # The service reads and writes blobs itself.
+    uploads = False
+    downloads = False
+    starts_per_minute: int | None = None
 
     def __init__(
         self,
@@ -134,8 +138,18 @@ class RemoteRendering:
                 f"{self.name} cannot read {extension} files"
                 + (f"; {hint}." if hint else f". It reads {', '.join(sorted(self.reads))}."),
             )
+        stem = "the model's name"
+        names = set()
         for wanted in formats:
             check_output(wanted["type"], wanted.get("advanced", {}))
+            name = file_name(stem, wanted["type"], wanted.get("advanced", {}))
+            if name in names:
+                raise Problem(
+                    Code.INVALID_SETTINGS,
+                    f"Two entries of `formats` would both be written to one file, {stem} and "
+                    f"{name.removeprefix(stem)!r}. Remove one of them.",
+                )
+            names.add(name)
         for key in options:
             if key not in _OPTIONS:
                 raise Problem(
@@ -232,6 +246,13 @@ class RemoteRendering:
             statistics=statistics,
             trace_id=reply.trace_id,
         )
+
+    async def collect(self, order: Order) -> tuple[OutputFile, ...]:
+        """Never asked: the outputs are where they belong."""
+        raise AssertionError(f"{self.name} writes its outputs itself")
+
+    async def dispose(self, service_id: str) -> None:
+        """Nothing: the API has no call for it."""
 
     async def cancel(self, service_id: str) -> None:
         """Nothing: the API has no call for it, and what an abandoned conversion writes disturbs nobody."""

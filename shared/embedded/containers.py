@@ -26,6 +26,9 @@ from shared.storage import Storage
 
 _CHUNK = 4 * 1024 * 1024
 
+_READ = "read and list"
+_WRITE = "write"
+
 # A listing of 5,000 names a request; a folder with more than this is not a model's.
 _MOST_LISTED = 50_000
 
@@ -42,7 +45,8 @@ class Containers:
     """Access to the containers that requests name."""
 
     def __init__(self, settings: Settings, storage: Storage, **client_options: Any) -> None:
-        """``client_options`` go to the storage clients (``transport``, ``connection_verify``)."""
+        """``client_options`` are those of :meth:`Storage.connect`, whose identity is not for others' SAS."""
+        client_options.pop("credential", None)
         self._url = settings.embedded_blob_url
         self._linked = settings.linked_containers
         self._own = {
@@ -52,7 +56,7 @@ class Containers:
         self._storage = storage
         self._options = {"retry_total": 4, "initial_backoff": 1, "increment_base": 2} | client_options
         before, after = (re.escape(part) for part in self._url.split("{account}"))
-        self._uri = re.compile(f"(?i:{before})([a-z0-9]{{3,24}})(?i:{after})/([^/?#]+)/?")
+        self._uri = re.compile(f"(?i:{before})([a-z0-9]{{3,24}})(?i:{after})/([^/?#\\s]+)/?")
 
     def locate(self, uri: str) -> tuple[str, str]:
         """The (account, container) of a container's address.
@@ -137,7 +141,7 @@ class Container:
     async def list(self, prefix: str) -> dict[str, int]:
         """The sizes in bytes of the blobs whose names start with ``prefix``; at most the first 50,000."""
         sizes: dict[str, int] = {}
-        with _told("list the input container", "read and list"):
+        with _told("list the input container", _READ):
             async for blob in self._client.list_blobs(name_starts_with=prefix or None):
                 sizes[blob.name] = blob.size
                 if len(sizes) == _MOST_LISTED:
@@ -150,7 +154,7 @@ class Container:
         Raises:
             Problem: ``too-large`` for more than ``most`` bytes, before they are fetched.
         """
-        with _told(f"read {name!r}", "read and list"):
+        with _told(f"read {name!r}", _READ):
             stream = await self._client.download_blob(name, max_concurrency=1)
             if stream.size > most:
                 raise too_large(name, stream.size, most)
@@ -163,14 +167,14 @@ class Container:
         """Writes a small blob, over whatever was there, with its Content-MD5."""
         md5 = hashlib.md5(data, usedforsecurity=False).digest()
         settings = ContentSettings(content_type=content_type, content_md5=bytearray(md5))
-        with _told(f"write {name!r}", "write"):
+        with _told(f"write {name!r}", _WRITE):
             await self._client.upload_blob(name, data, overwrite=True, content_settings=settings)
 
     async def upload(self, name: str, file: Path, content_type: str) -> None:
         """Writes a file to a blob, over whatever was there, with its Content-MD5."""
         md5 = await asyncio.to_thread(_md5, file)
         settings = ContentSettings(content_type=content_type, content_md5=bytearray(md5))
-        with _told(f"write {name!r}", "write"), await asyncio.to_thread(file.open, "rb") as data:
+        with _told(f"write {name!r}", _WRITE), await asyncio.to_thread(file.open, "rb") as data:
             await self._client.upload_blob(
                 name, data, overwrite=True, content_settings=settings, max_concurrency=1
             )
@@ -217,7 +221,7 @@ def _in_our_words(error: HttpResponseError, what: str, rights: str) -> Exception
     status = error.status_code
     # An enum for some codes, and a plain string for others.
     reason = str(getattr(error, "error_code", None) or f"HTTP {status}").rpartition(".")[2]
-    if status == 404:
+    if status == 404 and rights != _WRITE:
         return Problem(Code.SOURCE_DELETED, f"Could not {what}: it is not there ({reason}).")
     if status in (401, 403):
         return Problem(

@@ -30,6 +30,11 @@ class Converter:
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
+    @property
+    def process_id(self) -> int | None:
+        """The engine's process, while there is one."""
+        return self._process.pid if self._process is not None else None
+
     async def start(self) -> None:
         """Load the engine now, so that the first conversion does not wait for it."""
         async with self._turn:

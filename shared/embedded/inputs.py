@@ -21,6 +21,7 @@ from shared.archives import ZipEntry, model_in_zip, zip_entries
 from shared.embedded.containers import Container, too_large
 from shared.embedded.engine.formats import READS
 from shared.embedded.engine.job import Warning_
+from shared.embedded.reports import stem
 from shared.embedded.requests import Request
 from shared.formats import extension
 from shared.problems import Code, Problem
@@ -83,9 +84,13 @@ class _Fetch:
 
     async def run(self) -> Inputs:
         self._sizes = await self._list()
-        self._check(self._name, self._sizes.get(self._name, 0))
+        size = self._sizes.get(self._name)
+        if size == 0:
+            raise Problem(Code.EMPTY, f"{self._name!r} is empty. Upload it again, with its content.")
+        self._check(self._name, size or 0)
         kind = extension(self._name)
-        model = f"model{kind}"
+        # Its stem is that of the outputs: the engine names the scene after it.
+        model = stem(self._name) + kind
         await self._get(self._name, model)
         if kind == ".zip":
             model = await asyncio.to_thread(self._unpack, self._into / model)
@@ -132,22 +137,26 @@ class _Fetch:
 
     async def _companions(self, model: str) -> None:
         folder = Folder(self._sizes)
-        # Where a file is on disk -> which one it is in storage.
-        places = {model: self._name}
-        files = places
+        # Which file in storage -> where it is on disk.
+        fetched = {self._name: model}
+        placed = {model}
+        # Files on disk whose references are to be followed, and which ones they are in storage.
+        files = {model: self._name}
         for _ in range(_DEEPEST):
             named: dict[str, str] = {}
             for place, name in files.items():
                 named |= await asyncio.to_thread(self._references, folder, place, name)
-            files = {place: name for place, name in named.items() if place not in places}
-            for place, name in files.items():
-                await self._companion(place, name, places)
-                places[place] = name
+            files = {}
+            for place, name in named.items():
+                if place not in placed and await self._companion(place, name, fetched.get(name)):
+                    placed.add(place)
+                    fetched[name] = place
+                    files[place] = name
 
     def _references(self, folder: Folder, place: str, name: str) -> dict[str, str]:
         """The companions that a file on disk names: where each is looked for, and which one it is."""
         file = self._into / place
-        if not file.is_file() or not file.stat().st_size:
+        if not file.stat().st_size:
             return {}
         with (
             file.open("rb") as opened,
@@ -168,33 +177,35 @@ class _Fetch:
                 )
         return named
 
-    async def _companion(self, place: str, name: str, places: Mapping[str, str]) -> None:
-        """Brings one companion; one that the disk cannot hold under its name is only missing."""
+    async def _companion(self, place: str, name: str, fetched: str | None) -> bool:
+        """Brings one companion, which may be on disk already as ``fetched``; False for one that the disk
+        cannot hold under its name."""
         target = self._into / place
-        same = next((other for other, there in places.items() if there == name), None)
         try:
-            if same is not None:
+            if fetched is None:
+                self._check(name, self._sizes[name])
+                await self._get(name, place)
+            else:
                 await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-                await asyncio.to_thread(os.link, self._into / same, target)
-                return
-            self._check(name, self._sizes[name])
-            await self._get(name, place)
+                await asyncio.to_thread(os.link, self._into / fetched, target)
         except (OSError, UnicodeError) as error:
             if isinstance(error, OSError) and error.errno not in _IMPOSSIBLE_NAME:
                 raise
             self._warnings.append(
                 Warning_("companion-name", "A companion's name is not possible here", {"file": name})
             )
+            return False
+        return True
 
     async def _settings(self) -> dict[str, Any]:
         """The content of the settings file beside the model, under its name or its deprecated one."""
-        stem = self._name[: len(self._name) - len(extension(self._name))]
+        base = self._name.rpartition(".")[0]
         folded = {name.casefold(): name for name in self._sizes if "/" not in name}
-        if overrides := folded.get(f"{stem}.MaterialOverrides.json".casefold()):
+        if overrides := folded.get(f"{base}.MaterialOverrides.json".casefold()):
             self._warnings.append(
                 Warning_("overrides-ignored", "Material overrides are not applied", {"file": overrides})
             )
-        for wanted in (f"{stem}.ConversionSettings.json", "ConversionSettings.json"):
+        for wanted in (f"{base}.ConversionSettings.json", "ConversionSettings.json"):
             name = folded.get(wanted.casefold())
             if name is not None:
                 return await self._read_settings(name)

@@ -6,7 +6,6 @@ from typing import Any
 
 from shared.embedded.engine.job import Warning_
 from shared.embedded.requests import Error
-from shared.formats import extension
 from shared.problems import Code
 
 #: An output that is called .arrAsset holds glb: that format has no public description.
@@ -22,7 +21,7 @@ _LONGEST_STEM = 150
 def stem(model: str) -> str:
     """The model's name without its folder and extension: what its outputs and reports are called."""
     name = model.rpartition("/")[2]
-    return short(name[: len(name) - len(extension(name))])
+    return short(name.rpartition(".")[0] or name)
 
 
 def short(name: str) -> str:

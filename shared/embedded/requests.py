@@ -24,8 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.embedded.engine.job import Output
 from shared.settings import Settings
 from shared.storage import Conflict, Storage
-
-logger = logging.getLogger(__name__)
+from shared.telemetry import event
 
 # A message can be lost between the record and the queue. Each new message doubles the wait for the
 # next, so that a long queue does not fill up with repeats.
@@ -75,10 +74,12 @@ class Request(_Value):
     The outputs go into ``target``, under their names. ``callback`` is POSTed to when the request ends.
     ``files``, where it is given, says what lies in the model's folder instead of the folder itself: names
     relative to the model -> blobs of the source container. ``tree``: the model's objects are wanted too.
+    ``conversion_id`` is the caller's own name for it, where an Idempotency-Key told it; the log repeats it.
     """
 
     api: str
     id: str
+    conversion_id: str | None = None
     source: Location
     model: str
     root: str | None = None
@@ -256,7 +257,8 @@ class Requests:
         for _ in range(_ATTEMPTS):
             found = await self._read(key)
             if found is None:
-                logger.warning("no such request", extra={"request": key})
+                service, _, service_id = key.partition("/")
+                event("request.unknown", level=logging.WARNING, service=service, service_id=service_id)
                 return None
             record, etag = found
             now = self.now()

@@ -12,11 +12,12 @@ import logging
 import os
 import shutil
 import tempfile
-import traceback
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
+
+from azure.core.exceptions import AzureError
 
 from shared.embedded.containers import Container, Containers, Unreachable
 from shared.embedded.engine.job import Job, Limits, Made, Result, Warning_
@@ -26,8 +27,8 @@ from shared.embedded.requests import Error, Held, Lost, Record, Request, Request
 from shared.outbound import Outbound
 from shared.problems import Code, Problem
 from shared.settings import Settings
-
-logger = logging.getLogger(__name__)
+from shared.storage import Conflict
+from shared.telemetry import event, where
 
 _MOST_TRIES = 2
 _FOLDER = "modelconversion"
@@ -72,30 +73,32 @@ class Worker:
         Raises:
             Retry: something failed that may work later; the queue's next delivery tries again.
         """
-        held = await self._requests.claim(key, message_id)
-        if held is None:
-            return
-        record = held.record
-        logger.info("conversion started", extra={"request": key, "tries": record.tries})
         try:
-            if record.tries > _MOST_TRIES:
+            held = await self._requests.claim(key, message_id)
+            if held is None:
+                return
+            _event("request.started", held.record.request, tries=held.record.tries)
+            if held.record.tries > _MOST_TRIES:
                 ended = await self._give_up(held)
             else:
                 ended = await self._work(held)
         except Lost:
-            logger.info("conversion taken over", extra={"request": key})
+            service, _, service_id = key.partition("/")
+            event("request.taken-over", service=service, service_id=service_id)
             return
-        logger.info(
-            "conversion ended",
-            extra={
-                "request": key,
-                "state": ended.state,
-                "code": ended.error.code if ended.error else None,
-                "seconds": (ended.finished - ended.created).total_seconds() if ended.finished else None,
-            },
+        except (AzureError, Conflict) as fault:
+            raise Retry(f"{key}: the bundle's own storage failed: {type(fault).__name__}") from None
+        assert ended.finished is not None
+        _event(
+            "request.ended",
+            ended.request,
+            state=ended.state.value,
+            code=ended.error.code if ended.error else None,
+            message=ended.error.message if ended.error else None,
+            seconds=round((ended.finished - ended.created).total_seconds(), 3),
         )
-        if record.request.callback is not None:
-            await self._call_back(record.request.callback, ended)
+        if held.record.request.callback is not None:
+            await self._call_back(held.record.request.callback, ended)
 
     async def _work(self, held: Held) -> Record:
         request = held.record.request
@@ -109,17 +112,13 @@ class Worker:
                 held, Error(code=Code.SERVICE_UNAVAILABLE, message=f"{fault} Tried {_MOST_TRIES} times.")
             )
             raise Retry(f"{request.key}: {fault}") from None
-        except Lost:
+        except (Lost, AzureError, Conflict):
             raise
         except OSError as error:
             return await self._fail(held, _disk_error(error))
         except Exception as bug:
             # Its text may hold anything, so only its kind and place are told.
-            logger.error(
-                "conversion failed by a bug: %s",
-                type(bug).__name__,
-                extra={"request": request.key, "where": "".join(traceback.format_tb(bug.__traceback__))},
-            )
+            _event("request.bug", request, level=logging.ERROR, bug=type(bug).__name__, where=where(bug))
             message = f"The service failed ({type(bug).__name__}). Report this, with the id {request.id}."
             return await self._fail(held, Error(code=Code.INTERNAL, message=message))
 
@@ -183,7 +182,7 @@ class Worker:
             async with self._containers.open(request.target) as target:
                 written.append(await _report(target, request, result_name(request.model), "result", report))
         except (Problem, Unreachable) as unwritten:
-            logger.warning("no result file: %s", type(unwritten).__name__, extra={"request": request.key})
+            _event("request.no-result-file", request, level=logging.WARNING, message=str(unwritten))
         return await self._requests.finish(
             held, State.FAILED, error=error, result=_result(written, warnings or [], {})
         )
@@ -195,8 +194,8 @@ class Worker:
             try:
                 status = await self._outbound.post(url, body)
             except Problem as refused:
-                logger.warning("callback refused: %s", refused.message, extra={"request": record.request.key})
-                return
+                reason = refused.message
+                break
             except OSError as fault:
                 reason = str(fault)
             else:
@@ -205,7 +204,18 @@ class Worker:
                 reason = f"HTTP {status}"
             if wait is not None:
                 await asyncio.sleep(wait)
-        logger.warning("callback not delivered: %s", reason, extra={"request": record.request.key})
+        _event("request.callback-failed", record.request, level=logging.WARNING, message=reason)
+
+
+def _event(name: str, request: Request, *, level: int = logging.INFO, **dimensions: Any) -> None:
+    event(
+        name,
+        level=level,
+        conversion_id=request.conversion_id,
+        service=request.api,
+        service_id=request.id,
+        **dimensions,
+    )
 
 
 def _entry(request: Request, made: Made) -> dict[str, Any]:

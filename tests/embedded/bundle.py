@@ -160,7 +160,7 @@ async def start(azurite: Azurite, **settings: Any) -> AsyncIterator[Bundle]:
         requests = Requests(storage, chosen)
         containers = Containers(chosen, storage)
         outbound = Outbound(chosen)
-        api = build_api(chosen, requests, containers, outbound)
+        api = build_api(chosen, storage, requests, containers, outbound)
         yield Bundle(chosen, storage, requests, containers, outbound, api, models, converted)
 
 

@@ -1,6 +1,10 @@
 """The worker fetches a model with what it refers to, and nothing that it should not."""
 
+import io
 import json
+import stat
+import struct
+import zipfile
 
 import pytest
 
@@ -164,3 +168,65 @@ async def test_the_disk_must_have_room_for_model_and_outputs(
 async def test_a_zip_that_is_not_plain_is_refused(bundle: Bundle, files: dict[str, bytes]) -> None:
     await bundle.upload("box.zip", packed(files))
     assert (await failed(bundle, NeverCalled(), "box.zip"))[0] in ("corrupt-model", "unsupported-format")
+
+
+async def test_a_link_in_a_zip_is_refused(bundle: Bundle) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("box.obj", obj("box.mtl"))
+        link = zipfile.ZipInfo("box.mtl")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc/passwd")
+    await bundle.upload("box.zip", data.getvalue())
+    reason, message = await failed(bundle, NeverCalled(), "box.zip")
+    assert reason == "corrupt-model"
+    assert "box.mtl" in message
+
+
+async def test_a_zip_that_lies_about_a_size_is_refused_at_that_size(azurite: Azurite) -> None:
+    honest = packed({"box.obj": b"#" * 3_000_000})
+    lying = honest.replace(struct.pack("<I", 3_000_000), struct.pack("<I", 3_000))
+    assert lying != honest
+    async with start(azurite, engine_input_mb=1) as bundle:
+        await bundle.upload("box.zip", lying)
+        assert (await failed(bundle, NeverCalled(), "box.zip"))[0] == "corrupt-model"
+
+
+async def test_a_reference_never_leaves_the_models_folder(bundle: Bundle, converter: Converter) -> None:
+    await bundle.upload("secret.png", png())
+    await bundle.upload("in/box.obj", obj("box.mtl"))
+    await bundle.upload("in/box.mtl", mtl("../secret.png"))
+    await convert(bundle, converter, "in/box.obj")
+    assert "images" not in read_glb(await bundle.result("out/box.glb") or b"")
+
+
+async def test_a_companion_that_no_disk_can_hold_is_a_warning(bundle: Bundle, converter: Converter) -> None:
+    name = "x" * 300 + ".png"
+    await bundle.upload("box.obj", obj("box.mtl"))
+    await bundle.upload("box.mtl", mtl(name))
+    await bundle.upload(name, png())
+    record = await convert(bundle, converter, "box.obj")
+    assert record.state is State.SUCCEEDED
+    assert record.result is not None
+    assert {warning["code"] for warning in record.result["warnings"]} == {"companion-name", "4004"}
+
+
+async def test_a_model_with_a_name_of_1000_characters_is_converted(
+    bundle: Bundle, converter: Converter
+) -> None:
+    await bundle.upload("x" * 1000 + ".obj", obj())
+    record = await convert(bundle, converter, "x" * 1000 + ".obj")
+    assert record.state is State.SUCCEEDED
+    assert all(len(name) < 200 for name in await bundle.results())
+
+
+async def test_one_file_under_two_spellings_is_fetched_once_and_found_twice(
+    bundle: Bundle, converter: Converter
+) -> None:
+    await bundle.upload("box.obj", obj("box.mtl"))
+    two = b"newmtl skin\nmap_Kd Skin.png\nnewmtl other\nmap_Kd textures\\SKIN.PNG\n"
+    await bundle.upload("box.mtl", two)
+    await bundle.upload("skin.png", png())
+    record = await convert(bundle, converter, "box.obj")
+    assert record.result is not None
+    assert record.result["warnings"] == []

@@ -110,7 +110,7 @@ async def test_a_corrupt_model_fails_with_the_vendors_number(bundle: Bundle, con
 
 async def test_an_empty_model_fails(bundle: Bundle, converter: Converter) -> None:
     await bundle.upload("box.obj", b"")
-    assert (await failed(bundle, converter, "box.obj"))[0] in ("empty", "corrupt-model")
+    assert (await failed(bundle, converter, "box.obj"))[0] == "empty"
     assert (await report(bundle))[-1] == {"result": "failed"}
 
 
@@ -150,6 +150,14 @@ async def test_an_output_that_cannot_be_written_is_told(bundle: Bundle, converte
     assert reason == "storage-denied"
     assert "box.glb" in message
     assert await bundle.results() == []
+
+
+async def test_an_output_container_that_is_not_there_is_told(bundle: Bundle, converter: Converter) -> None:
+    await bundle.upload("box.obj", obj())
+    target = bundle.target(container="nowhere", sas=bundle.sas("nowhere", "w"))
+    reason, message = await failed(bundle, converter, "box.obj", target=target)
+    assert reason == "storage-denied"
+    assert "ContainerNotFound" in message
 
 
 async def test_a_bug_ends_the_conversion_and_tells_nothing_secret(
@@ -371,7 +379,12 @@ def kill_at(patch: pytest.MonkeyPatch, at: int, *, executed: bool) -> None:
 async def test_a_worker_killed_in_the_middle_of_a_conversion_is_followed_by_one_that_ends_it(
     bundle: Bundle, converter: Converter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    triangles = b"".join(b"v %d 0 0\nv 0 %d 0\nv 0 0 %d\nf -3 -2 -1\n" % (i, i, i) for i in range(1, 20_000))
+    rows = (
+        b"v %d 0 %d\nv %d 1 %d\nv %d 0 %d\nf -3 -2 -1\n" % (i, j, i, j, i + 1, j)
+        for i in range(200)
+        for j in range(200)
+    )
+    triangles = b"".join(rows)
     await bundle.upload("box.obj", triangles)
     key = await accept(bundle, "box.obj", (*GLB, Output("thumbnail", "box.400x400.png", {"width": 400})))
     settings = bundle.settings.model_dump_json(exclude_none=True)

@@ -21,6 +21,8 @@ APP = Path(__file__).parent / "app"
 QUEUE = "tiny-jobs"
 SETTINGS = {"TINY_QUEUE": QUEUE, "TINY_SCHEDULE": "*/1 * * * * *"}
 PATIENCE_SECONDS = 30
+BEFORE = "before.obj"
+"""A blob that is there when the host starts."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ async def tiny(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> As
         QueueServiceClient.from_connection_string(azurite.connection_string) as queues,
     ):
         await blobs.create_container("seen")
+        await (await blobs.create_container("drop")).upload_blob(BEFORE, b"from before")
         environment = os.environ | SETTINGS | {"MODEL_STORAGE": azurite.connection_string}
         async with running(APP, state, environment) as host:
             yield Tiny(host, state, blobs, queues)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from local import azurite as module
-from local.azurite import Azurite, AzuriteFailed
+from local.azurite import Azurite, AzuriteFailed, Certificate
 from local.places import ROOT
 from tests.tls import self_signed
 

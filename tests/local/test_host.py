@@ -17,8 +17,8 @@ import pytest
 
 from local.azurite import Azurite
 from local.bindings import AppBroken
-from local.config import EMBEDDED_ACCOUNT_ID, EMBEDDED_ACCOUNT_KEY
-from local.host import AlreadyRunning, running
+from local.config import EMBEDDED_ACCOUNT_ID, EMBEDDED_ACCOUNT_KEY, ConfigError
+from local.host import AlreadyRunning, published, running
 from local.places import ROOT
 from tests.local.conftest import APP, SETTINGS, Tiny
 
@@ -106,6 +106,18 @@ def test_a_killed_host_leaves_no_process(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         assert none_left(mark)
+
+
+async def test_endpoints_that_a_killed_host_left_are_gone_before_the_next_is_up(tmp_path: Path) -> None:
+    with started(tmp_path) as (process, _):
+        process.kill()
+        process.wait()
+    assert published(tmp_path) is not None
+    (tmp_path / "host.json").write_text("no JSON")
+    with pytest.raises(ConfigError):
+        async with running(tmp_path, tmp_path, os.environ):
+            pass
+    assert published(tmp_path) is None
 
 
 async def test_a_second_host_on_the_same_folder_is_refused(tiny: Tiny) -> None:

@@ -15,33 +15,39 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.embedded.api import remote_rendering
+from shared.embedded.api import model_derivative, remote_rendering
 from shared.embedded.api.remote_rendering_bodies import Translator
 from shared.embedded.api.replies import Refused, Reply
 from shared.embedded.containers import Containers
 from shared.embedded.requests import Requests
 from shared.embedded.tokens import Tokens
-from shared.formats import REMOTE_RENDERING
+from shared.formats import MODEL_DERIVATIVE, REMOTE_RENDERING
 from shared.outbound import Outbound
 from shared.settings import Settings
-
-logger = logging.getLogger(__name__)
+from shared.storage import Storage
+from shared.telemetry import event, where
 
 _MESSAGES = {404: "There is no such resource.", 405: "The resource does not support this method."}
 _CODES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 500: "InternalServerError"}
 
 
-def build_api(settings: Settings, requests: Requests, containers: Containers, outbound: Outbound) -> FastAPI:
+def build_api(
+    settings: Settings, storage: Storage, requests: Requests, containers: Containers, outbound: Outbound
+) -> FastAPI:
     """The APIs that the settings turn on. More routes may be included; their errors are shaped too."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     if REMOTE_RENDERING in settings.serves:
         tokens = Tokens(settings, requests.now)
         translator = Translator(containers, outbound)
         app.include_router(remote_rendering.router(requests, tokens, translator, settings.own_url))
+    if MODEL_DERIVATIVE in settings.serves:
+        app.include_router(model_derivative.router(settings, storage, requests))
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(_Envelope)
+    if MODEL_DERIVATIVE in settings.serves:
+        app.add_middleware(model_derivative.Envelope, identifier=model_derivative.identifier(settings))
     return app
 
 
@@ -66,6 +72,8 @@ def _failure(
 ) -> Response:
     """An error that no handler of an API has shaped, in the shape that the path calls for."""
     text = message or _MESSAGES.get(status, "The request cannot be served.")
+    if model_derivative.owns(scope["path"]):
+        return Reply(model_derivative.body_of(status, text, scope["path"]), status, headers)
     if scope["path"].lower().startswith("/v1/"):
         return Reply(remote_rendering.v1_error(text), status, headers)
     return Reply(remote_rendering.error(_CODES.get(status, "BadRequest"), text), status, headers)
@@ -98,9 +106,14 @@ class _Envelope:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as exception:
-            # No traceback text: an exception of a client library may quote an address with its SAS.
-            logger.error(
-                "request failed: %s", type(exception).__name__, extra={"ms_cv": ms_cv, "path": scope["path"]}
+            # Without the exception's text: a client library's may quote an address with its SAS.
+            event(
+                "http.bug",
+                level=logging.ERROR,
+                bug=type(exception).__name__,
+                path=scope["path"],
+                trace_id=ms_cv,
+                where=where(exception),
             )
             if started:
                 raise

@@ -4,7 +4,6 @@ Paths compare case-insensitively, as the vendor's do. The contract's order of re
 asking, for which account, and only then for what.
 """
 
-import logging
 import re
 import uuid
 from collections.abc import Callable
@@ -19,8 +18,7 @@ from shared.embedded.requests import Mismatch, Record, Requests
 from shared.embedded.tokens import Tokens
 from shared.formats import REMOTE_RENDERING
 from shared.problems import Code, Problem
-
-logger = logging.getLogger(__name__)
+from shared.telemetry import event
 
 _VERSIONS = ("2021-01-01-preview", "2021-01-01")
 _VERSION_HEADER = {"api-supported-versions": ", ".join(_VERSIONS)}
@@ -114,10 +112,12 @@ class RemoteRendering:
 
     async def _v1_create(self, account_id: str, request: Request, *, linked: bool) -> Response:
         self._authorize(account_id, request, v1_error)
+        key = request.headers.get("Idempotency-Key")
         try:
-            conversion_id = _conversion_id(request.headers.get("Idempotency-Key"))
+            conversion_id = _conversion_id(key)
             body = await Body.read(request)
-            record, new = await self._requests.accept(self._translator.v1(body, conversion_id, linked=linked))
+            order = self._translator.v1(body, conversion_id, linked=linked)
+            record, new = await self._requests.accept(order.model_copy(update={"conversion_id": key}))
         except Problem as problem:
             raise _v1_refused(400, problem.message) from None
         except NotLinked:
@@ -128,7 +128,6 @@ class RemoteRendering:
             ) from None
         _log_accepted(request, record, new)
         # Said back, so that the caller knows that its key was heard.
-        key = request.headers.get("Idempotency-Key")
         return Reply({"conversionId": record.request.id}, headers={"Idempotency-Key": key} if key else None)
 
     async def v1_get(self, account_id: str, conversion_id: str, request: Request) -> Response:
@@ -231,13 +230,12 @@ def _bearer(request: Request) -> str:
 
 
 def _log_accepted(request: Request, record: Record, new: bool) -> None:
-    logger.info(
-        "conversion %s",
-        "accepted" if new else "repeated",
-        extra={
-            "request": record.request.key,
-            "source": f"{record.request.source.account}/{record.request.source.container}",
-            "model": record.request.source.prefix + record.request.model,
-            "ms_cv": request.state.ms_cv,
-        },
+    event(
+        "request.accepted" if new else "request.repeated",
+        conversion_id=record.request.conversion_id,
+        service=record.request.api,
+        service_id=record.request.id,
+        source=f"{record.request.source.account}/{record.request.source.container}",
+        model=record.request.source.prefix + record.request.model,
+        trace_id=request.state.ms_cv,
     )

@@ -34,6 +34,7 @@ from shared.embedded.engine.writers import stl as stl_writer
 from shared.embedded.engine.writers import thumbnail
 from shared.problems import Code, Problem
 
+_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 _COMPANION_TYPES = {".mtl": "model/mtl", ".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -47,6 +48,12 @@ def convert(job: Job) -> Result:
         error = too_big("ENGINE_MEMORY_MB", f"more than {job.limits.memory_mb} MB of memory")
     except RecursionError:
         error = corrupt("it is nested too deeply")
+    except _MALFORMED as fault:
+        # The JSON of a glTF reaches every corner of the engine; other formats' readers hand on
+        # values of their own making, where such an error is ours and must be seen as one.
+        if read_format(job.model) != "glTF":
+            raise
+        error = corrupt(f"its glTF JSON does not follow the specification ({fault!r})")
     except OSError as fault:
         if fault.errno != errno.EFBIG:
             raise

@@ -123,6 +123,8 @@ class _Decoder:
                 if normals is not None:
                     normals = normals @ _cofactors(world[:3, :3]).T
                 flipped = bool(np.linalg.det(world[:3, :3]) < 0)
+            if not np.isfinite(positions).all():
+                raise corrupt("a mesh has positions that are not numbers")
             kind, indices = self._indices(primitive, len(positions), attributes.get("INDICES"))
             if flipped and kind == "triangles":
                 indices = indices[:, ::-1]

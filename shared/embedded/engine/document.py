@@ -55,7 +55,7 @@ class Document:
             used.append(name)
 
     def to_glb(self) -> bytes:
-        """The document as one binary file, with its buffer inside."""
+        """The document as one binary file, with its buffer inside. Raises `Problem` `corrupt-model`."""
         if self.data:
             first = {"byteLength": len(self.data)}
             self.json["buffers"] = [first, *self.items("buffers")[1:]]
@@ -63,7 +63,10 @@ class Document:
             self.json.pop("buffers", None)
         # The specification allows no empty arrays at the top.
         content = {key: value for key, value in self.json.items() if value != []}
-        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        try:
+            text = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+        except ValueError:  # 1e999 is JSON, and infinite
+            raise corrupt("its glTF JSON holds a number that is too large") from None
         text += b" " * (-len(text) % 4)
         data = bytes(self.data) + bytes(-len(self.data) % 4)
         chunks = [_CHUNK.pack(len(text), _JSON_CHUNK), text]
@@ -76,12 +79,17 @@ class Document:
 def parse_json(text: bytes) -> Json:
     """The JSON object of a glTF file. Raises `Problem` `corrupt-model`."""
     try:
-        value = json.loads(text.decode("utf-8-sig"))
+        value = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise corrupt(f"its glTF JSON is broken ({error})") from None
     if not isinstance(value, dict):
         raise corrupt("its glTF JSON is not an object")
     return value
+
+
+def _no_constant(name: str) -> None:
+    # Python's parser takes NaN and Infinity, which JSON does not have.
+    raise ValueError(f"{name} is not JSON")
 
 
 def split_glb(data: bytes) -> tuple[Json, memoryview | None]:

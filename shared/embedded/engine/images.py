@@ -8,6 +8,7 @@ from PIL import Image as Pillow
 
 #: A picture of more pixels than this is copied unread where possible, and otherwise left out.
 MAX_PIXELS = 64 * 2**20
+Pillow.MAX_IMAGE_PIXELS = None  # which would only warn at first; `_open` refuses
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),

@@ -48,7 +48,7 @@ def _attributes(data: bytes, count: int, stride: int) -> NDArray[np.uint8]:
                 bits = (int(header[group // 4]) >> (group % 4 * 2)) & 3
                 at = _group(raw, at, bits, deltas[group * _GROUP : (group + 1) * _GROUP])
             signed = (deltas >> 1) ^ (-(deltas & 1).astype(np.int8)).view(np.uint8)
-            signed[0] += last[byte]
+            signed[:1] += last[byte]
             out[start : start + rows, byte] = np.add.accumulate(signed[:rows], dtype=np.uint8)
         last = out[start + rows - 1]
     return out

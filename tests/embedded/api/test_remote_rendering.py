@@ -481,6 +481,16 @@ async def test_the_token_service_knows_one_account(bundle: Bundle) -> None:
         assert (await client.get(f"/Accounts/{OTHER_ACCOUNT_ID}/token")).status_code == 403
 
 
+async def test_paths_compare_case_insensitively_and_ids_do_not(bundle: Bundle) -> None:
+    async with bundle.client() as client:
+        loud = SAS.replace(ACCOUNT_ID, "{}").upper().format(ACCOUNT_ID)
+        assert (await client.post(loud, json=bundle.v1_body("box.obj"))).status_code == 200
+        conversions = f"/Accounts/{ACCOUNT_ID}/Conversions"
+        for identity in ("Create", "create", "CreateMore", "Token"):
+            made = await client.put(f"{conversions}/{identity}", params=VERSION, json=body_2021(bundle))
+            assert (made.status_code, made.json()["id"]) == (201, identity)
+
+
 # --- Every reply -------------------------------------------------------------------------------
 
 

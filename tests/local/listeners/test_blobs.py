@@ -7,7 +7,7 @@ from typing import Any
 from azure.core.exceptions import ResourceNotFoundError
 
 from local.listeners.blobs import POISON_QUEUE
-from tests.local.conftest import Tiny
+from tests.local.conftest import BEFORE, Tiny
 
 
 async def drop(tiny: Tiny, name: str, content: bytes) -> None:
@@ -22,6 +22,15 @@ async def test_a_blob_arrives_as_a_client_that_reads_it(tiny: Tiny) -> None:
     await drop(tiny, "a folder/ü #1.obj", b"content")
     calls = await tiny.until(lambda: given(tiny, "a folder/ü #1.obj"))
     assert calls == [{"name": "a folder/ü #1.obj", "content": "content"}]
+
+
+async def test_what_was_there_before_the_host_is_no_event_until_it_changes(tiny: Tiny) -> None:
+    await drop(tiny, "after.obj", b"")
+    await tiny.until(lambda: given(tiny, "after.obj"))
+    assert await given(tiny, BEFORE) == []
+    await drop(tiny, BEFORE, b"changed")
+    (call,) = await tiny.until(lambda: given(tiny, BEFORE))
+    assert call["content"] == "changed"
 
 
 async def test_a_new_version_arrives_again(tiny: Tiny) -> None:

@@ -6,14 +6,26 @@ from shared.embedded.api.model_derivative import access, catalogue, oss
 from shared.embedded.api.model_derivative.access import Access
 from shared.embedded.api.model_derivative.derivatives import Derivatives
 from shared.embedded.api.model_derivative.designs import Designs
+from shared.embedded.api.model_derivative.envelope import Envelope, owns
 from shared.embedded.api.model_derivative.jobs import Jobs
 from shared.embedded.api.model_derivative.objects import Objects
+from shared.embedded.api.model_derivative.refusals import body_of
 from shared.embedded.requests import Location, Requests
 from shared.embedded.seals import Seals
 from shared.embedded.tokens import Tokens
 from shared.sas import Signer
 from shared.settings import Settings
 from shared.storage import Storage
+
+__all__ = ["Envelope", "body_of", "identifier", "owns", "router"]
+
+_SERVICE = "model-conversion-functions"
+_VERSION = "0.1.0"
+
+
+def identifier(settings: Settings) -> str:
+    """The service's name, version and environment, as its replies tell them."""
+    return f"{_SERVICE}-{_VERSION}-{'local' if settings.local else 'production'}"
 
 
 def router(settings: Settings, storage: Storage, requests: Requests) -> APIRouter:

@@ -22,11 +22,10 @@ def read(data: bytes, name: str) -> Scene:
     solids = _binary(data, name) if _is_binary(data) else _ascii(data, name)
     scene = Scene()
     for solid, corners in solids:
-        kept = corners[np.isfinite(corners).all(axis=(1, 2))]
-        if len(kept) == 0:
+        if len(corners) == 0:
             continue
         scene.roots.append(Node(solid, mesh=len(scene.meshes)))
-        scene.meshes.append(Mesh(solid, [_indexed(kept)]))
+        scene.meshes.append(Mesh(solid, [_indexed(corners)]))
     if not scene.meshes:
         raise corrupt("the STL has no triangles")
     return scene
@@ -71,8 +70,7 @@ def _ascii(data: bytes, name: str) -> list[tuple[str, Floats]]:
 
 def _indexed(corners: Floats) -> Primitive:
     """Corners (n, 3, 3) as a primitive in which equal positions are one vertex."""
-    flat = np.ascontiguousarray(corners, np.float32).reshape(-1, 3)
-    flat += 0.0  # -0.0 and 0.0 are the same place
+    flat = corners.reshape(-1, 3) + np.float32(0)  # -0.0 and 0.0 are the same place
     keys = flat.view(np.dtype((np.void, 12))).ravel()
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     return Primitive(flat[first], inverse.astype(np.uint32))

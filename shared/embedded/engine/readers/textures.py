@@ -43,7 +43,11 @@ class Textures:
         return self._add(("cut", reference, mask), reference, material, lambda data: with_alpha(data, found))
 
     def has_alpha(self, index: int) -> bool:
-        return has_alpha(self.images[index].data)
+        """Whether a picture that was added has pixels that are not opaque."""
+        try:
+            return has_alpha(self.images[index].data)
+        except UnreadableImage:
+            return False
 
     def _find(self, reference: str) -> bytes | None:
         embedded = self._embedded.get(reference)

@@ -6,8 +6,8 @@ import numpy as np
 
 from shared.embedded.engine.scene import Floats, Matrix
 
-#: Where from, best first; the others are for models that look too thin from there.
-VIEWS = ((0.62, 0.42, 0.78), (0.25, 0.4, 0.9), (0.95, 0.35, 0.25), (0.45, 0.85, 0.45))
+#: Where from, best first; the others, along each axis, are for models that look too thin from there.
+VIEWS = ((0.62, 0.42, 0.78), (0.25, 0.4, 0.9), (0.95, 0.3, 0.2), (0.16, 0.95, 0.2), (0.2, 0.25, 0.95))
 _FIELD = np.tan(np.radians(30.0) / 2)
 #: The part of the picture's shorter half that the model may reach, so that its border stays empty.
 _FILL = 0.9

@@ -1,0 +1,57 @@
+"""Blobs for the clients of services that cannot reach them: streams in bounded memory."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from shared import paths
+from shared.clients import Written
+
+if TYPE_CHECKING:
+    from shared.steps import Run
+
+_SAS_MARGIN = timedelta(minutes=15)
+
+
+class Copies:
+    """The inputs and outputs of one run, as :class:`shared.clients.Transfer` has them."""
+
+    def __init__(self, run: "Run") -> None:
+        self._run = run
+
+    async def read_url(self, path: str) -> str:
+        """The address of an input with a SAS that reads it alone."""
+        tools, conversion = self._run.tools, self._run.conversion
+        assert conversion.deadline is not None
+        sas = await tools.signer.blob_sas(tools.models, path, "r", conversion.deadline + _SAS_MARGIN)
+        base = str(tools.storage.blob_service.primary_endpoint).rstrip("/")
+        return f"{base}/{tools.models}/{quote(path)}?{sas}"
+
+    async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes of an input."""
+        tools = self._run.tools
+        async for piece in tools.storage.stream(tools.models, path, offset=offset, length=length):
+            yield piece
+            await self._run.renew()
+
+    async def write(
+        self, name: str, chunks: AsyncIterator[bytes], *, content_type: str | None = None
+    ) -> Written:
+        """Writes an output into the folder that belongs to this conversion alone (rule R5)."""
+        tools, conversion = self._run.tools, self._run.conversion
+        path = paths.check(f"{paths.outputs(conversion.path, conversion.id)}/{name}")
+
+        async def alive() -> AsyncIterator[bytes]:
+            async for chunk in chunks:
+                yield chunk
+                await self._run.renew()
+
+        size, sha256, md5 = await tools.storage.write_stream(
+            tools.converted, path, alive(), content_type=content_type or "application/octet-stream"
+        )
+        return Written(path, size, sha256, md5)
+
+    async def note(self, service_id: str) -> None:
+        """Records the service's id of the conversion."""
+        await self._run.note(service_id)

@@ -1,0 +1,180 @@
+"""Services that reach no blobs: their files go through `transfer_files`, in bounded memory.
+
+The service here is the simplest that needs it: it is handed the model, and hands it back as its only
+output.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from local.azurite import Azurite
+from shared.clients import Order, OutputFile, Progress, Started
+from shared.conversion import Status, Step
+from shared.problems import Code, ServiceFault
+from shared.storage import Storage
+from tests.pipeline import Pipeline, start
+
+MODEL = bytes(range(256)) * 40_000  # 10 MB: three pieces
+SIDECAR = b'{"service": "api2convert", "formats": [{"type": "glb"}]}'
+
+
+class Echo:
+    """A conversion service that gives back what it got."""
+
+    name = "api2convert"
+    reads = frozenset({".stl"})
+    uploads = True
+    downloads = True
+    starts_per_minute: int | None = None
+
+    def __init__(self) -> None:
+        self.received: dict[str, bytes] = {}
+        self.starts = 0
+        self.collections = 0
+        self.disposed: list[str] = []
+        self.states_short = False
+        self.die_after_note = False
+
+    def check(self, extension: str, formats: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> None:
+        pass
+
+    async def start(self, order: Order) -> Started:
+        assert order.transfer is not None
+        if order.service_id is None:
+            await order.transfer.note(f"job-{order.id}")
+            if self.die_after_note:
+                raise ServiceFault(Code.SERVICE_UNAVAILABLE, "Dropped.", transient=True)
+        self.starts += 1
+        pieces = [piece async for piece in order.transfer.read(order.files[0].path)]
+        assert max(len(piece) for piece in pieces) <= 4 * 1024 * 1024
+        self.received[order.id] = b"".join(pieces)
+        return Started(order.service_id or f"job-{order.id}")
+
+    async def poll(self, service_id: str) -> Progress:
+        return Progress(Status.SUCCESS, "completed")
+
+    async def collect(self, order: Order) -> tuple[OutputFile, ...]:
+        assert order.transfer is not None
+        self.collections += 1
+        data = self.received[order.id]
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for begin in range(0, len(data), 100_000):
+                yield data[begin : begin + 100_000]
+
+        written = await order.transfer.write("model.glb", chunks(), content_type="model/gltf-binary")
+        assert written.sha256 == hashlib.sha256(data).hexdigest()
+        size = written.size + 1 if self.states_short else written.size
+        return (OutputFile(written.path, "glb", size, written.sha256, "model/gltf-binary"),)
+
+    async def dispose(self, service_id: str) -> None:
+        self.disposed.append(service_id)
+
+    async def cancel(self, service_id: str) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+async def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+async def pipeline(azurite: Azurite, echo: Echo) -> AsyncIterator[Pipeline]:
+    async with start(azurite) as running:
+        running.app.__dict__["services"] = {"api2convert": echo}
+        await running.upload("model.stl.conversion.json", SIDECAR)
+        yield running
+
+
+async def test_the_trigger_hands_the_upload_over(pipeline: Pipeline, echo: Echo) -> None:
+    await pipeline.drop("model.stl", MODEL)
+    record = await pipeline.record("model.stl")
+    assert record is not None
+    assert record.step is Step.START
+    assert echo.starts == 0
+
+
+async def test_what_is_brought_is_what_the_service_made(pipeline: Pipeline, echo: Echo) -> None:
+    manifest = await pipeline.convert("model.stl", MODEL)
+    assert manifest.status is Status.SUCCESS
+    (derivative,) = manifest.derivatives
+    assert await pipeline.read(derivative.path) == MODEL
+    assert derivative.sha256 == hashlib.sha256(MODEL).hexdigest()
+    assert derivative.md5 == hashlib.md5(MODEL, usedforsecurity=False).hexdigest()
+    assert (echo.starts, echo.collections) == (1, 1)
+    assert echo.disposed == [f"job-{manifest.id}"]
+
+
+async def test_a_noted_id_is_taken_up_again(pipeline: Pipeline, echo: Echo) -> None:
+    echo.die_after_note = True
+    await pipeline.drop("model.stl", MODEL)
+    await pipeline.settle()
+    manifest = await pipeline.manifest("model.stl")
+    assert manifest.status is Status.SUCCESS
+    assert manifest.service is not None
+    assert manifest.service.id == f"job-{manifest.id}"
+    assert echo.starts == 1
+
+
+async def test_an_output_that_is_not_as_stated_is_no_success(pipeline: Pipeline, echo: Echo) -> None:
+    echo.states_short = True
+    manifest = await pipeline.convert("model.stl", MODEL)
+    assert manifest.status is Status.FAILED
+    assert manifest.errors[0].code == Code.MISSING_OUTPUT
+
+
+async def test_a_lost_message_only_costs_the_claim(pipeline: Pipeline, echo: Echo) -> None:
+    await pipeline.drop("model.stl", MODEL)
+    queue = pipeline.app.storage.queue_service.get_queue_client(pipeline.app.settings.transfer_queue)
+    await queue.clear_messages()
+    await pipeline.app.tick.run()
+    assert await pipeline.work() == 0
+    assert echo.starts == 0
+    pipeline.later(pipeline.app.settings.claim_seconds)
+    await pipeline.settle()
+    assert (await pipeline.manifest("model.stl")).status is Status.SUCCESS
+
+
+async def test_a_long_copy_keeps_its_claim(pipeline: Pipeline, echo: Echo) -> None:
+    await pipeline.drop("model.stl", MODEL)
+    read = Storage.stream
+
+    async def slowly(self: Storage, *args: Any, **more: Any) -> AsyncIterator[bytes]:
+        async for piece in read(self, *args, **more):
+            pipeline.later(pipeline.app.settings.claim_seconds * 0.9)
+            await pipeline.app.tick.run()  # finds nothing to take away
+            yield piece
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Storage, "stream", slowly)
+        await pipeline.work()
+    await pipeline.settle()
+    assert echo.starts == 1
+    assert (await pipeline.manifest("model.stl")).status is Status.SUCCESS
+
+
+@pytest.mark.parametrize(("ahead", "most"), [(2, 1), (6, 3), (600, 30)])
+async def test_a_published_limit_is_kept_by_the_tick(
+    pipeline: Pipeline, echo: Echo, ahead: float, most: int
+) -> None:
+    echo.starts_per_minute = 30
+    for number in range(4):
+        await pipeline.upload(f"{number}.stl.conversion.json", SIDECAR)
+        await pipeline.drop(f"{number}.stl", b"solid")
+    await pipeline.app.tick.run()  # from here on the time is counted
+    await pipeline.work()
+    before = echo.starts
+    assert before <= 1
+    pipeline.later(ahead)
+    await pipeline.app.tick.run()
+    await pipeline.work()
+    assert echo.starts - before <= most
+    await pipeline.settle(rounds=20)
+    assert echo.starts == 4

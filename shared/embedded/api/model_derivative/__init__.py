@@ -8,6 +8,7 @@ from shared.embedded.api.model_derivative.derivatives import Derivatives
 from shared.embedded.api.model_derivative.designs import Designs
 from shared.embedded.api.model_derivative.envelope import Envelope, owns
 from shared.embedded.api.model_derivative.jobs import Jobs
+from shared.embedded.api.model_derivative.metadata import Metadata
 from shared.embedded.api.model_derivative.objects import Objects
 from shared.embedded.api.model_derivative.refusals import body_of
 from shared.embedded.requests import Location, Requests
@@ -44,4 +45,5 @@ def router(settings: Settings, storage: Storage, requests: Requests) -> APIRoute
     routes.include_router(catalogue.router(admits))
     routes.include_router(Jobs(designs, objects, admits, place).routes())
     routes.include_router(derivatives.routes())
+    routes.include_router(Metadata(designs, admits, storage, container).routes())
     return routes

@@ -46,9 +46,18 @@ def flag(request: Request, header: str) -> bool:
     Raises:
         Problem: it is something else.
     """
-    value = request.headers.get(header, "false").strip().lower()
+    return flag_in(request.headers.get(header), header)
+
+
+def flag_in(text: str | None, name: str) -> bool:
+    """A value that is true or false, and false when it is absent.
+
+    Raises:
+        Problem: it is something else.
+    """
+    value = "false" if text is None else text.strip().lower()
     if value not in ("true", "false"):
-        raise seed.invalid(f"The header '{header}' must be true or false.")
+        raise seed.invalid(f"'{name}' must be true or false.")
     return value == "true"
 
 

@@ -8,6 +8,7 @@ redirects, little time, and a reply nobody reads.
 
 import asyncio
 import ipaddress
+import json
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -57,8 +58,10 @@ class Outbound:
         if literal is not None and not is_trusted:
             self._check_address(literal, urlsplit(url).scheme)
 
-    async def post(self, url: str, body: Mapping[str, Any]) -> int:
-        """POSTs JSON; the reply's status.
+    async def post(
+        self, url: str, body: Mapping[str, Any] | bytes, *, headers: Mapping[str, str] | None = None
+    ) -> int:
+        """POSTs JSON, or bytes that are JSON; the reply's status.
 
         Raises:
             Problem: the address is not harmless.
@@ -66,6 +69,7 @@ class Outbound:
         """
         host, port, is_trusted = self._target(url)
         parts = urlsplit(url)
+        content = body if isinstance(body, bytes) else json.dumps(dict(body), separators=(",", ":")).encode()
         try:
             async with asyncio.timeout(_SECONDS):
                 addresses = [ipaddress.ip_address(text) for text in await self._resolve(host, port)]
@@ -74,7 +78,7 @@ class Outbound:
                         self._check_address(address, parts.scheme)
                 for address in addresses:
                     try:
-                        return await self._send(url, address, host, body)
+                        return await self._send(url, address, host, content, headers or {})
                     except httpx.ConnectError:
                         continue
                 raise OSError("the callback's host does not answer")
@@ -84,7 +88,9 @@ class Outbound:
             # httpx puts the whole URL into its exceptions.
             raise OSError(f"the callback failed: {type(error).__name__}") from None
 
-    async def _send(self, url: str, address: Address, host: str, body: Mapping[str, Any]) -> int:
+    async def _send(
+        self, url: str, address: Address, host: str, content: bytes, headers: Mapping[str, str]
+    ) -> int:
         pinned = httpx.URL(url).copy_with(host=str(address))
         # A client for each call: no cookies, no proxy of the environment, no connection kept.
         async with httpx.AsyncClient(
@@ -93,8 +99,12 @@ class Outbound:
             request = client.build_request(
                 "POST",
                 pinned,
-                json=dict(body),
-                headers={"Host": httpx.URL(url).netloc.decode("ascii")},
+                content=content,
+                headers={
+                    **headers,
+                    "Content-Type": "application/json",
+                    "Host": httpx.URL(url).netloc.decode("ascii"),
+                },
                 # TLS is still checked against the name, not the address.
                 extensions={"sni_hostname": host},
             )

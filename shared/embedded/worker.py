@@ -32,6 +32,10 @@ from shared.telemetry import event, where
 
 _MOST_TRIES = 2
 _FOLDER = "modelconversion"
+
+#: What begins the queue messages that are deliveries of the watcher, and no requests.
+DELIVERIES = "webhooks/"
+
 _JSON = "application/json"
 _ASSET = ".arrAsset"
 _CALLBACK_WAITS = (1.0, 5.0)
@@ -41,6 +45,16 @@ class Converts(Protocol):
     """What the worker needs of :class:`shared.embedded.converter.Converter`."""
 
     async def convert(self, job: Job) -> Result: ...
+
+
+class Watches(Protocol):
+    """Who is told how requests fare, and makes the deliveries that it put into the queue."""
+
+    async def changed(self, record: Record) -> None:
+        """A request runs now, or has ended; of an end that is told twice, the second is ignored."""
+
+    async def deliver(self, key: str) -> None:
+        """The queue message of a delivery has come."""
 
 
 class Retry(Exception):
@@ -57,12 +71,14 @@ class Worker:
         containers: Containers,
         converter: Converts,
         outbound: Outbound,
+        watcher: Watches | None = None,
     ) -> None:
         self._settings = settings
         self._requests = requests
         self._containers = containers
         self._converter = converter
         self._outbound = outbound
+        self._watcher = watcher
 
     async def run(self, key: str, message_id: str) -> None:
         """Works off the request ``key``, which the queue message ``message_id`` brought.
@@ -74,9 +90,15 @@ class Worker:
             Retry: something failed that may work later; the queue's next delivery tries again.
         """
         try:
+            if key.startswith(DELIVERIES):
+                if self._watcher is not None:
+                    await self._watcher.deliver(key)
+                return
             held = await self._requests.claim(key, message_id)
             if held is None:
+                await self._tell(await self._requests.status(key))
                 return
+            await self._tell(held.record)
             _event("request.started", held.record.request, tries=held.record.tries)
             if held.record.tries > _MOST_TRIES:
                 ended = await self._give_up(held)
@@ -99,6 +121,15 @@ class Worker:
         )
         if held.record.request.callback is not None:
             await self._call_back(held.record.request.callback, ended)
+        try:
+            await self._tell(ended)
+        except (AzureError, Conflict) as fault:
+            raise Retry(f"{key}: the bundle's own storage failed: {type(fault).__name__}") from None
+
+    async def _tell(self, record: Record | None) -> None:
+        """Tells of a request that runs or has ended: also of an end whose run died before it told."""
+        if self._watcher is not None and record is not None and record.state is not State.CREATED:
+            await self._watcher.changed(record)
 
     async def _work(self, held: Held) -> Record:
         request = held.record.request

@@ -1,7 +1,7 @@
 """Translations from the job to the derivatives."""
 
-from tests.embedded.api.derivative import MD, Calls, only
-from tests.embedded.models import obj, packed, mtl, png
+from tests.embedded.api.derivative import Calls, only
+from tests.embedded.models import obj
 
 
 async def test_a_model_becomes_an_stl_and_a_picture(calls: Calls) -> None:

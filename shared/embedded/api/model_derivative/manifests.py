@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from shared.embedded.api.model_derivative.designs import Derivative, Design
+from shared.embedded.api.model_derivative.designs import Derivative, Design, Job
 from shared.embedded.engine.formats import thumbnail_size
 from shared.embedded.requests import Record, State
 
@@ -35,7 +35,16 @@ _FILE = re.compile(r"([^/]+)/output/([0-9a-f]{32})/([^/]+)")
 
 def status_of(design: Design, records: Mapping[str, Record]) -> str:
     """The status of the whole: success only if everything is."""
-    found = {_STATUS[records[one.request].state] for one in design.derivatives}
+    return _together({records[one.request].state for one in design.derivatives})
+
+
+def job_status(job: Job, records: Mapping[str, Record]) -> str:
+    """The status of one job."""
+    return _together({records[one].state for one in job.requests})
+
+
+def _together(states: set[State]) -> str:
+    found = {_STATUS[state] for state in states}
     for status in ("inprogress", "pending", "failed"):
         if status in found:
             # One of several that waits is no reason to call the whole pending.

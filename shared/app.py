@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from shared.embedded.containers import Containers
     from shared.embedded.converter import Converter
     from shared.embedded.requests import Requests
-    from shared.embedded.worker import Worker
+    from shared.embedded.worker import Watches, Worker
     from shared.outbound import Outbound
 
 
@@ -145,7 +145,22 @@ class App:
         """The embedded service's worker, with its converter process."""
         from shared.embedded.worker import Worker
 
-        return Worker(self.settings, self.requests, self._containers, self._converter, self._outbound)
+        return Worker(
+            self.settings,
+            self.requests,
+            self._containers,
+            self._converter,
+            self._outbound,
+            self._watcher,
+        )
+
+    @cached_property
+    def _watcher(self) -> "Watches | None":
+        from shared.embedded.api import model_derivative
+
+        if formats.MODEL_DERIVATIVE not in self.settings.serves:
+            return None
+        return model_derivative.watcher(self.settings, self.storage, self.requests, self._outbound)
 
     @cached_property
     def asgi(self) -> "FastAPI":

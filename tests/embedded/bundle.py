@@ -17,6 +17,7 @@ from azure.storage.blob import generate_container_sas
 from fastapi import FastAPI
 
 from local.azurite import ACCOUNT, KEY, Azurite
+from shared.embedded.api import model_derivative
 from shared.embedded.api.app import build_api
 from shared.embedded.containers import Containers
 from shared.embedded.requests import Location, Record, Requests
@@ -96,7 +97,8 @@ class Bundle:
         )
 
     def worker(self, converter: Converts) -> Worker:
-        return Worker(self.settings, self.requests, self.containers, converter, self.outbound)
+        watcher = model_derivative.watcher(self.settings, self.storage, self.requests, self.outbound)
+        return Worker(self.settings, self.requests, self.containers, converter, self.outbound, watcher)
 
     async def upload(self, name: str, data: bytes) -> None:
         await self.storage.put(self.models, name, data, content_type="application/octet-stream")

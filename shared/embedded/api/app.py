@@ -41,7 +41,7 @@ def build_api(
         translator = Translator(containers, outbound)
         app.include_router(remote_rendering.router(requests, tokens, translator, settings.own_url))
     if MODEL_DERIVATIVE in settings.serves:
-        app.include_router(model_derivative.router(settings, storage, requests))
+        app.include_router(model_derivative.router(settings, storage, requests, outbound))
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -105,10 +105,9 @@ class Hooks:
 
     async def of(self, *events: str) -> list[Hook]:
         """The hooks of some events, oldest first."""
+        prefixes = [f"{_HOOKS}{event}/" for event in events]
         names = [
-            head.name
-            for event in events
-            async for head in self._storage.list(self._container, f"{_HOOKS}{event}/")
+            head.name for prefix in prefixes async for head in self._storage.list(self._container, prefix)
         ]
         blobs = await asyncio.gather(*(self._storage.read(self._container, name) for name in names))
         hooks = [Hook.model_validate_json(blob.data) for blob in blobs if blob is not None]
@@ -169,21 +168,16 @@ class Hooks:
         if reason is None:
             await self._keep(identity, delivery.model_copy(update={"body": None}), blob.etag)
             return
-        log_event(
-            "webhook.undelivered",
-            level=logging.WARNING,
-            hook=hook.id,
-            tries=delivery.tries + 1,
-            message=reason,
-        )
+        tries = delivery.tries + 1
+        log_event("webhook.undelivered", level=logging.WARNING, hook=hook.id, tries=tries, message=reason)
         if delivery.tries == len(_WAITS):
             await self._keep(identity, delivery.model_copy(update={"body": None}), blob.etag)
             undelivered = hook.undelivered + 1
             active = undelivered < _MOST_UNDELIVERED or hook.reactivates
             await self.add(hook.model_copy(update={"undelivered": undelivered, "active": active}))
             return
-        later = delivery.model_copy(update={"tries": delivery.tries + 1})
-        await self._enqueue(identity, later.tries, _WAITS[delivery.tries])
+        later = delivery.model_copy(update={"tries": tries})
+        await self._enqueue(identity, tries, _WAITS[delivery.tries])
         await self._keep(identity, later, blob.etag)
 
     async def _send(self, identity: str, delivery: Delivery) -> None:

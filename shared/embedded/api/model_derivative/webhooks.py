@@ -71,10 +71,8 @@ class Webhooks:
         if len(others) >= _MOST_HOOKS:
             raise refused(request, 400, f"There are {_MOST_HOOKS} hooks for this event and scope already.")
         await self._hooks.add(hook)
-        location = (
-            f"{str(request.base_url).rstrip('/')}/webhooks/v1/systems/{SYSTEM}/events/{event}/hooks/{hook.id}"
-        )
-        return Response(status_code=201, headers={"Location": location})
+        own = str(request.url).partition("?")[0].rstrip("/")
+        return Response(status_code=201, headers={"Location": f"{own}/{hook.id}"})
 
     def _new(self, event: str, body: Mapping[str, Any], region: str) -> Hook:
         if unknown := sorted(set(body) - _KEYS):
@@ -151,9 +149,7 @@ class Webhooks:
         """Sets the token that deliveries are signed with; there must be none."""
         token = await self._token(request)
         if await self._hooks.token() is not None:
-            raise refused(
-                request, 400, "There is a token already. Replace it with PUT /webhooks/v1/tokens/@me."
-            )
+            raise refused(request, 400, "There is a token already: PUT /webhooks/v1/tokens/@me.")
         await self._hooks.set_token(token)
         return Reply({"status": 200, "detail": ["The token is set."]})
 
@@ -191,9 +187,7 @@ class Webhooks:
     @staticmethod
     def _check(system: str, event: str, request: Request) -> None:
         if system != SYSTEM or event not in EVENTS:
-            raise refused(
-                request, 404, f"There are the events {' and '.join(EVENTS)} of the system {SYSTEM}."
-            )
+            raise refused(request, 404, f"Events are {' and '.join(EVENTS)}, of the system {SYSTEM}.")
 
 
 def _region(request: Request) -> str:

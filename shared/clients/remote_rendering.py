@@ -191,6 +191,7 @@ class RemoteRendering:
             body["rootFilename"] = order.root_filename
         if order.callback is not None:
             body["callback"] = order.callback
+            secrets.append(order.callback)  # signed, so that nobody else can call
         reply = await self._call(
             "POST",
             "/conversions/create" if linked else "/conversions/createWithSharedAccessSignature",

@@ -312,11 +312,13 @@ class RemoteRendering:
 
 
 def _place(place: Place) -> dict[str, Any]:
+    # A slash at the end is the folder's name's own, of a blob such as "a//b.obj"; the service drops one.
+    folder = f"{place.folder}/" if place.folder.endswith("/") else place.folder
     # The lower-case n is the contract's.
     return {
         "storageAccountname": place.account,
         "blobContainerName": place.container,
-        "folderPath": place.folder,
+        "folderPath": folder,
     }
 
 

@@ -138,7 +138,6 @@ class Run:
         grace_ends = conversion.accepted_at + timedelta(seconds=tools.pace.grace)
         if head.size == 0 and now < grace_ends:
             return await self._wait(grace_ends)
-        paths.check(conversion.path)
         resolved = await tools.intake.settings_of(conversion.path)
         self._note(settings=resolved.settings, settings_hash=resolved.digest)
         if stored and old and old.settings_hash == resolved.digest and old.source.etag == head.etag:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
@@ -127,11 +127,14 @@ class Storage:
         clock = Clock()
         by_identity = settings.model_storage is None
 
-        def look_at(response: Any) -> None:
-            clock.observe(response)
-            if response.http_response.status_code == 403:
-                code = response.http_response.headers.get("x-ms-error-code")
-                raise denied(response.http_request, code, by_identity=by_identity)
+        def hook(service: Literal["blob", "queue"]) -> dict[str, Any]:
+            def look_at(response: Any) -> None:
+                clock.observe(response)
+                if response.http_response.status_code == 403:
+                    code = response.http_response.headers.get("x-ms-error-code")
+                    raise denied(response.http_request, code, service=service, by_identity=by_identity)
+
+            return {"raw_response_hook": look_at}
 
         options: dict[str, Any] = {
             "retry_policy": _Retry(
@@ -142,13 +145,12 @@ class Storage:
             ),
             "connection_timeout": 10,
             "read_timeout": 60,
-            "raw_response_hook": look_at,
         } | client_options
         given = options.pop("credential", None)
         if settings.model_storage is not None:
             storage = cls(
-                BlobServiceClient.from_connection_string(settings.model_storage, **options),
-                QueueServiceClient.from_connection_string(settings.model_storage, **options),
+                BlobServiceClient.from_connection_string(settings.model_storage, **hook("blob"), **options),
+                QueueServiceClient.from_connection_string(settings.model_storage, **hook("queue"), **options),
                 clock,
             )
             storage.account_key = getattr(storage.blob_service.credential, "account_key", None)
@@ -156,8 +158,8 @@ class Storage:
         assert settings.blob_service_uri is not None and settings.queue_service_uri is not None
         credential = given or ManagedIdentityCredential(client_id=settings.identity_client_id)
         storage = cls(
-            BlobServiceClient(settings.blob_service_uri, credential=credential, **options),
-            QueueServiceClient(settings.queue_service_uri, credential=credential, **options),
+            BlobServiceClient(settings.blob_service_uri, credential=credential, **hook("blob"), **options),
+            QueueServiceClient(settings.queue_service_uri, credential=credential, **hook("queue"), **options),
             clock,
         )
         storage.credential = credential

@@ -48,7 +48,8 @@ def _tokens(text: str, start: int, closing: str | None) -> tuple[list[tuple[str,
         match = TOKENS.match(text, at)
         if match is None:
             raise BicepError(f"line {text.count(chr(10), 0, at) + 1}: {text[at : at + 20]!r}")
-        kind, value, at = match.lastgroup, match[0], match.end()
+        kind, at = match.lastgroup, match.end()
+        value: Any = match[0]
         if kind == "string":
             value, at = _string(text, at)
         elif kind == "op":
@@ -88,7 +89,8 @@ class _Parser:
     # --- Statements ----------------------------------------------------------------------------
 
     def file(self) -> list[Statement]:
-        statements, decorators = [], []
+        statements: list[Statement] = []
+        decorators: list[Node] = []
         while True:
             self._skip()
             if self._peek()[0] == "end":

@@ -49,7 +49,7 @@ def app_settings(deployment: Deployment) -> dict[str, str]:
 
 
 def as_azure_gives_them(deployment: Deployment) -> dict[str, str]:
-    """The app settings as the process sees them: what only Azure knows is filled in, the names are untouched."""
+    """The app settings as the process sees them: what only Azure knows is filled in."""
     seen = {}
     for name, value in app_settings(deployment).items():
         if value.startswith("@Microsoft.KeyVault("):

@@ -41,8 +41,7 @@ async def functions(deployment: Deployment, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def bind_kql() -> Callable[[Mapping[str, str]], dict[str, list[str]]]:
-    """Microsoft's Kusto language service: queries by name -> what it finds wrong in each, bound to the schema."""
-
+    """Microsoft's Kusto language service: queries by name -> what it finds wrong in each."""
     beside = (NODE_MODULES, *map(Path, filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep))))
     places = [place for place in beside if (place / "@kusto").is_dir()]
     assert places, "@kusto/language-service-next is not installed: run npm ci in local/"

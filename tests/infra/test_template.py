@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ Plant = Callable[..., Path]
 
 CHECKER = ROOT.parent / "shared" / "bicep"
 TEMPLATES = ("main.bicep", "main.bicepparam", "events.bicep")
-FLAGS = [
+FLAGS: list[dict[str, Any]] = [
     {},
     {"oneStorageAccount": True},
     {"privateNetwork": True},
@@ -239,7 +240,7 @@ def test_with_one_account_no_role_is_assigned_twice() -> None:
 
 
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
-def test_no_shared_key_no_anonymous_access_no_password_no_plain_http(flags: dict[str, object]) -> None:
+def test_no_shared_key_no_anonymous_access_no_password_no_plain_http(flags: dict[str, Any]) -> None:
     assert openness_faults(planted(INFRA, **flags)) == []
 
 
@@ -263,7 +264,7 @@ def test_an_open_door_is_found(infra_copy: Plant, file: str, old: str, new: str,
 
 
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
-def test_no_secret_stands_anywhere_but_in_the_vault(flags: dict[str, object]) -> None:
+def test_no_secret_stands_anywhere_but_in_the_vault(flags: dict[str, Any]) -> None:
     deployment = planted(INFRA, **flags)
     assert secret_faults(deployment, "planted-secret") == []
     assert deployment.of("Microsoft.KeyVault/vaults/secrets")
@@ -294,7 +295,7 @@ def test_a_secret_in_the_open_is_found(
 
 
 def test_a_deployment_that_finds_an_account_key_leaves_it(deployment: Deployment) -> None:
-    (key,) = [item for item in deployment.of("Microsoft.KeyVault/vaults/secrets")]
+    (key,) = deployment.of("Microsoft.KeyVault/vaults/secrets")
     assert key.body["name"] == "embedded-account-key"
     assert key.once, "every deployment would make a new key"
 

@@ -29,16 +29,22 @@ async def converter() -> AsyncIterator[Converter]:
     await running.close()
 
 
-async def client(given: dict[str, Any]) -> dict[str, Any]:
-    """Runs the script; what it saw."""
+@pytest.fixture(scope="module")
+def node_path() -> str:
+    """Where Node finds the clients."""
     places = [str(NODE_MODULES), *filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep))]
     if not any(Path(place, "@aps_sdk").is_dir() for place in places):
         pytest.skip("Autodesk's clients are not installed: run npm ci in local/")
+    return os.pathsep.join(places)
+
+
+async def client(node_path: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Runs the script; what it saw."""
     running = await asyncio.create_subprocess_exec(
         "node",
         str(SCRIPT),
         json.dumps(given),
-        env={**os.environ, "NODE_PATH": os.pathsep.join(places)},
+        env={**os.environ, "NODE_PATH": node_path},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -50,7 +56,7 @@ async def client(given: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("typed", [False, True], ids=["address as text", "address as URL, paths with //"])
 async def test_from_the_token_to_the_deletion(
-    azurite: Azurite, converter: Converter, tmp_path: Path, typed: bool
+    azurite: Azurite, converter: Converter, node_path: str, tmp_path: Path, typed: bool
 ) -> None:
     model = tmp_path / "box.obj"
     await asyncio.to_thread(model.write_bytes, PADDED)
@@ -67,6 +73,7 @@ async def test_from_the_token_to_the_deletion(
         working(bundle, bundle.worker(converter)),
     ):
         saw = await client(
+            node_path,
             {
                 "base": base,
                 "typed": typed,
@@ -76,7 +83,7 @@ async def test_from_the_token_to_the_deletion(
                 "key": "folder/a box.obj",
                 "model": str(model),
                 "folder": str(tmp_path),
-            }
+            },
         )
     assert saw["token"] == {"expires_in": 3600, "type": "Bearer"}
     assert saw["bucket"]["bucketKey"] == saw["bucketDetails"]["bucketKey"] == "conformance"

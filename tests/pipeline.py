@@ -5,6 +5,7 @@ ASGI app in this process.
 """
 
 import base64
+import contextlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+from azure.core.exceptions import ResourceNotFoundError
 
 from local.azurite import Azurite
 from shared import paths
@@ -178,7 +180,8 @@ class Pipeline:
         message = await client.receive_message()
         if message is None:
             return None
-        await client.delete_message(message)
+        with contextlib.suppress(ResourceNotFoundError):  # the reply was lost, and it was sent again
+            await client.delete_message(message)
         body: dict[str, Any] = json.loads(base64.b64decode(message.content))
         return body
 

@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 from azure.core.exceptions import ResourceNotFoundError
 
 from local.azurite import Azurite
@@ -26,6 +28,7 @@ from shared.manifest import Manifest
 from shared.settings import read_settings
 from shared.storage import Clock
 
+SCHEMA = Path(__file__).resolve().parents[1] / "shared" / "manifest.schema.json"
 ACCOUNT_ID = "30ea64bd-100f-4bf0-adc9-29fa45d4880c"
 ACCOUNT_KEY = "a key that only the tests know"
 
@@ -124,6 +127,8 @@ class Pipeline:
         stored = await self.app.tools.manifests.of(path)
         assert stored is not None, f"{path} has no manifest"
         assert stored.manifest is not None
+        content = json.loads(await self.read(paths.manifest(path)))
+        jsonschema.validate(content, json.loads(SCHEMA.read_text()))
         return stored.manifest
 
     async def record(self, path: str) -> Conversion | None:

@@ -43,8 +43,8 @@ class _Retry(AsyncRetryPolicy[Any, Any]):
 
     def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
         # Left by the storage client for its own policy, which fails over to secondary hosts.
-        options.pop("hosts", None)
-        options.pop("location_mode", None)
+        for name in ("hosts", "location_mode", "retry_to_secondary"):
+            options.pop(name, None)
         return super().configure_retries(options)
 
     async def send(self, request: Any) -> Any:

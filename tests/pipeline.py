@@ -262,3 +262,5 @@ async def start(
         yield Pipeline(app, clock)
     finally:
         await app.close()
+        if transport := (client_options or {}).get("transport"):
+            await transport.close()  # that it may outlive each of the clients that share it

@@ -56,7 +56,7 @@ def logged() -> tuple[set[str], set[str]]:
     dimensions = set(OF_A_CONVERSION) | {"event", "detail"} | {f"in_{step.value}" for step in Step}
     for file in (ROOT / "shared").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("event", "_event"):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("event", "_event", "unexpected"):
                 parts = [part for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)]
                 events |= {part.value for part in parts if isinstance(part.value, str)}
                 dimensions |= {keyword.arg for keyword in node.keywords if keyword.arg}

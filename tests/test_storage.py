@@ -30,7 +30,10 @@ async def against(*answers: Answer) -> tuple[int, float, BaseException | None]:
     async with running() as service:
         service.says = {"b": list(answers)}
         url = f"{service.url}/acc"
-        connection = f"DefaultEndpointsProtocol=http;AccountName=acc;AccountKey=YQ==;BlobEndpoint={url};QueueEndpoint={url};"
+        connection = (
+            "DefaultEndpointsProtocol=http;AccountName=acc;AccountKey=YQ==;"
+            f"BlobEndpoint={url};QueueEndpoint={url};"
+        )
         settings = read_settings(
             model_storage=connection,
             embedded_account_id="30ea64bd-100f-4bf0-adc9-29fa45d4880c",

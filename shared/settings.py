@@ -69,6 +69,16 @@ class Settings(BaseSettings):
     remote_rendering_account_domain: str | None = None
     remote_rendering_token: str | None = Field(None, repr=False)
 
+    # The Model Derivative API: Autodesk's with an application's id, else the bundle's own if it serves one.
+    model_derivative_url: str = "https://developer.api.autodesk.com"
+    model_derivative_client_id: str | None = None
+    model_derivative_client_secret: str | None = Field(None, repr=False)
+    model_derivative_region: Literal["US", "EMEA", "AUS", "CAN", "DEU", "IND", "JPN", "GBR"] = "US"
+    model_derivative_bucket: str | None = Field(None, pattern=r"^[-_.a-z0-9]{3,128}$")
+    model_derivative_emea_path: bool = False
+    model_derivative_delete_uploads: bool = True
+    model_derivative_webhook_token: str | None = Field(None, repr=False)
+
     # The embedded service.
     embedded_apis: str = "remote-rendering"
     embedded_account_id: str
@@ -165,6 +175,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 "REMOTE_RENDERING_ENDPOINT: set it to a region or URL "
                 "(WEBSITE_HOSTNAME, which gives the bundle's own address, is not set either)"
+            )
+        if (self.model_derivative_client_id is None) != (self.model_derivative_client_secret is None):
+            raise ValueError(
+                "MODEL_DERIVATIVE_CLIENT_ID and MODEL_DERIVATIVE_CLIENT_SECRET: set both or none"
             )
         if self.remote_rendering_endpoint is not None and self.remote_rendering_account_id is None:
             raise ValueError("REMOTE_RENDERING_ACCOUNT_ID: needed with REMOTE_RENDERING_ENDPOINT")

@@ -11,6 +11,7 @@ from shared import formats
 from shared.callbacks import Callbacks
 from shared.clients import ConversionService
 from shared.clients.model_derivative import ModelDerivative
+from shared.clients.model_derivative_webhook import PATH, Webhook
 from shared.clients.remote_rendering import RemoteRendering
 from shared.conversion import ServiceName
 from shared.in_flight import InFlight
@@ -91,10 +92,18 @@ class App:
         services: dict[ServiceName, ConversionService] = {
             formats.REMOTE_RENDERING: _remote_rendering(self.settings, self.storage, self._http)
         }
-        model_derivative = _model_derivative(self.settings, self._http)
+        model_derivative = _model_derivative(self.settings, self.webhook, self._http)
         if model_derivative is not None:
             services[formats.MODEL_DERIVATIVE] = model_derivative
         return services
+
+    @cached_property
+    def webhook(self) -> Webhook | None:
+        """Model Derivative's webhook; None where it is not wanted, or this app has no address."""
+        tokens = self.settings.webhook_tokens
+        if not tokens or self.settings.own_url is None:
+            return None
+        return Webhook(f"{self.settings.own_url}{PATH}", tokens)
 
     @cached_property
     def callbacks(self) -> Callbacks:
@@ -230,7 +239,9 @@ def _remote_rendering(
     )
 
 
-def _model_derivative(settings: Settings, http: httpx.AsyncBaseTransport | None) -> ModelDerivative | None:
+def _model_derivative(
+    settings: Settings, webhook: Webhook | None, http: httpx.AsyncBaseTransport | None
+) -> ModelDerivative | None:
     """The service at MODEL_DERIVATIVE_URL with an application's id, or else the bundle's own, if it is on."""
     url, client_id, secret = (
         settings.model_derivative_url,
@@ -255,6 +266,7 @@ def _model_derivative(settings: Settings, http: httpx.AsyncBaseTransport | None)
         is_embedded=is_embedded,
         emea_path=settings.model_derivative_emea_path,
         delete_uploads=settings.model_derivative_delete_uploads,
+        webhook=webhook,
         transport=http,
     )
 

@@ -204,6 +204,11 @@ class Settings(BaseSettings):
         return {**built_in, self.default_service: json.loads(self.default_formats)}
 
     @property
+    def webhook_tokens(self) -> tuple[str, ...]:
+        """What Model Derivative's webhook is signed with, the newest first."""
+        return tuple(_names(self.model_derivative_webhook_token or ""))
+
+    @property
     def own_url(self) -> str | None:
         """The app's own address, without a trailing slash; None where nothing tells it."""
         if self.website_hostname is None:

@@ -7,6 +7,7 @@ the manifest behind its URN is that conversion's alone: 200, 201 and 409 to the 
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -20,15 +21,27 @@ from shared import paths
 from shared.clients import InputFile, Order, OutputFile, Progress, Started, Status, Warned
 from shared.clients.model_derivative_calls import DESIGN_DATA, NAME, Calls, bad
 from shared.clients.model_derivative_download import Downloads
+from shared.clients.model_derivative_extraction import (
+    first_formats,
+    guid_of,
+    is_extracted,
+    is_extraction,
+    second_formats,
+    waiting,
+)
 from shared.clients.model_derivative_manifest import progress_of, resources_of, types_of
 from shared.clients.model_derivative_notes import notes_on
 from shared.clients.model_derivative_upload import Uploads
 from shared.clients.model_derivative_urn import Source
+from shared.clients.model_derivative_webhook import EVENT, Webhook
 from shared.clients.transport import Conflicting, NotFound, Reply, Transport, is_loopback
 from shared.embedded.engine.formats import READS as ENGINE_READS
 from shared.embedded.engine.formats import WRITES, thumbnail_size
 from shared.formats import MODEL_DERIVATIVE, READS, extension, services_that_read
 from shared.problems import Code, Problem, ServiceFault
+from shared.telemetry import event
+
+logger = logging.getLogger(__name__)
 
 #: Where Autodesk runs the service.
 AUTODESK = "https://developer.api.autodesk.com"
@@ -62,19 +75,23 @@ class ModelDerivative:
         is_embedded: bool = False,
         emea_path: bool = False,
         delete_uploads: bool = True,
+        webhook: Webhook | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """``region`` is where manifests and derivatives are kept, unless the settings of a model say; without
         a ``bucket``, one for each region, named after the application. ``is_embedded`` says that the service
-        reads and makes what the bundle's engine does; ``emea_path``: see :class:`Calls`."""
+        reads and makes what the bundle's engine does; ``emea_path``: see :class:`Calls`. With a ``webhook``
+        the service tells of the end of jobs that the settings give no workflow of their own."""
         self._base = url.rstrip("/")
         self._region = region
         self._bucket = bucket
         self._client_id = client_id
         self._is_embedded = is_embedded
         self._delete_uploads = delete_uploads
+        self._webhook = webhook
+        self._hooked: set[str] = set()
         self.reads = frozenset(ENGINE_READS) | {_ZIP} if is_embedded else READS[MODEL_DERIVATIVE]
         self._transport = Transport(NAME, trace_header="x-ads-exception-id", transport=transport)
         self._calls = Calls(
@@ -152,19 +169,19 @@ class ModelDerivative:
         """Upload the model and its companions, and post the job; what was done before is not done again."""
         assert order.transfer is not None
         source = Source.parse(order.service_id) if order.service_id is not None else None
+        is_new = source is None
         if source is None:
             source = self._source(order)
             await order.transfer.note(source.urn)
-            repeated = False
-        else:
-            repeated = order.repeated
         companions = list(zip(source.companion_keys, _companions(order), strict=True))
         files = [(source.key, order.files[0]), *companions]
-        await self._uploads.bring(source, files, order.transfer, repeated=repeated)
+        await self._uploads.bring(source, files, order.transfer, repeated=not is_new)
         if companions:
             named = [(key, file.name) for key, file in companions]
             await self._uploads.refer(source, order.model, named)
-        body = self._body(order, source)
+        calls_back = "workflow" not in order.options.get("misc", {}) and await self._have_hook(source.region)
+        formats = first_formats(order.formats, is_embedded=self._is_embedded)
+        body = self._body(order, source, formats, self._webhook if calls_back else None)
         reply = await self.post_job(
             body, source.region, derivative_format=order.options.get("derivativeFormat")
         )
@@ -174,7 +191,7 @@ class ModelDerivative:
             source.urn,
             reply.trace_id if reply else None,
             tuple(Warned("option-ignored", note) for note in notes),
-            calls_back=False,
+            calls_back=calls_back,
         )
 
     async def post_job(
@@ -221,12 +238,18 @@ class ModelDerivative:
         assert order.transfer is not None
         assert order.service_id is not None
         source = _source_of(order.service_id)
-        reply = await self._manifest(source)
-        manifest = reply.body
+        manifest = (await self._manifest(source)).body
+        if any(is_extraction(one) for one in order.formats) and not is_extracted(manifest):
+            guid = await guid_of(self._calls, source, order.formats, order.transfer)
+            body = self._body(order, source, second_formats(order.formats, guid), None)
+            await self.post_job(body, source.region, derivative_format=order.options.get("derivativeFormat"))
+            raise waiting()
         stem = PurePosixPath(order.root_filename or order.model).stem or "model"
         wanted = {one["type"] for one in order.formats}
         made: list[OutputFile] = []
         for resource in resources_of(manifest, stem):
+            if resource.type not in wanted:
+                continue  # made for an extraction
             if resource.type == "svf" and not resource.is_companion:
                 made += await self._downloads.fetch_svf(source, resource, order.transfer)
             else:
@@ -268,6 +291,32 @@ class ModelDerivative:
         """Close the connections."""
         await self._transport.close()
 
+    async def _have_hook(self, region: str) -> bool:
+        """Whether the service will tell of the ends of jobs in a region. Without, polling finds them."""
+        if self._webhook is None:
+            return False
+        if region not in self._hooked:
+            try:
+                await self._calls.call(
+                    "POST",
+                    f"/webhooks/v1/systems/derivative/events/{EVENT}/hooks",
+                    region,
+                    body={
+                        "callbackUrl": self._webhook.url,
+                        "scope": {"workflow": self._webhook.workflow},
+                        "token": self._webhook.tokens[0],
+                    },
+                    secrets=self._webhook.tokens,
+                    may_be_empty=True,
+                )
+            except Conflicting:
+                logger.debug("the webhook exists")
+            except ServiceFault as fault:
+                event("webhook.refused", level=logging.WARNING, code=fault.code, message=fault.message)
+                return False
+            self._hooked.add(region)
+        return True
+
     async def _manifest(self, source: Source) -> Reply:
         try:
             return await self._calls.call(
@@ -297,7 +346,9 @@ class ModelDerivative:
         return f"models-{digest[:24]}-{region.lower()}"
 
     @staticmethod
-    def _body(order: Order, source: Source) -> dict[str, Any]:
+    def _body(
+        order: Order, source: Source, formats: Sequence[Mapping[str, Any]], webhook: Webhook | None
+    ) -> dict[str, Any]:
         given: dict[str, Any] = {"urn": source.urn}
         compressed = order.options.get("compressedUrn", extension(order.model) == _ZIP)
         if compressed:
@@ -311,11 +362,12 @@ class ModelDerivative:
             given["checkReferences"] = True
         body: dict[str, Any] = {
             "input": given,
-            "output": {"formats": [dict(wanted) for wanted in order.formats]},
+            "output": {"formats": [dict(wanted) for wanted in formats]},
         }
-        if misc := order.options.get("misc"):
-            body["misc"] = dict(misc)
-        return body
+        misc = dict(order.options.get("misc", {}))
+        if webhook is not None:
+            misc["workflow"] = webhook.workflow
+        return body | {"misc": misc} if misc else body
 
 
 def _design(source: Source) -> str:

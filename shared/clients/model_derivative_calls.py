@@ -65,6 +65,7 @@ class Calls:
         *,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        secrets: tuple[str, ...] = (),
         not_found: tuple[Code, str] = NO_API,
         may_be_empty: bool = False,
     ) -> Reply:
@@ -81,7 +82,7 @@ class Calls:
                 headers=self._headers(token, region, headers),
                 body=body,
                 not_found=not_found,
-                secrets=[token],
+                secrets=[token, *secrets],
                 may_be_empty=may_be_empty,
             )
 

@@ -67,7 +67,7 @@ class HttpListener:
         if reply is None:
             return web.Response(status=204)
         # A function may also return plain text.
-        return _from_rpc(reply.http) if reply.HasField("http") else web.Response(text=reply.string)
+        return _from_rpc(request.method, reply.http) if reply.HasField("http") else web.Response(text=reply.string)
 
 
 def _route(function: Function, prefix: str) -> Route:
@@ -101,13 +101,15 @@ async def _to_rpc(request: web.Request, params: Mapping[str, str | None]) -> Any
     return protos.TypedData(http=http)
 
 
-def _from_rpc(http: Any) -> web.Response:
+def _from_rpc(method: str, http: Any) -> web.Response:
     kind = http.body.WhichOneof("data")
     content = getattr(http.body, kind) if kind else b""
     body = content if isinstance(content, bytes) else str(content).encode()
     response = web.Response(status=int(http.status_code or 200), body=body)
+    # What a HEAD tells is the length of what a GET would give.
+    ours = ("transfer-encoding",) if method == "HEAD" else ("content-length", "transfer-encoding")
     for name, value in http.headers.items():
-        if name.lower() not in ("content-length", "transfer-encoding"):
+        if name.lower() not in ours:
             response.headers[name] = value
     for cookie in http.cookies:
         response.headers.add("Set-Cookie", _cookie(cookie))

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from local.azurite import Azurite
-from local.places import NODE_MODULES
+from local.config import EMBEDDED_ACCOUNT_ID, EMBEDDED_ACCOUNT_KEY
+from local.host import running
+from local.places import NODE_MODULES, ROOT
 from shared.embedded.converter import Converter
 from tests.embedded.bundle import ACCOUNT_ID, ACCOUNT_KEY, serve, start, working
 from tests.embedded.models import obj
@@ -29,16 +31,22 @@ async def converter() -> AsyncIterator[Converter]:
     await running.close()
 
 
-async def client(given: dict[str, Any]) -> dict[str, Any]:
-    """Runs the script; what it saw."""
+@pytest.fixture(scope="module")
+def node_path() -> str:
+    """Where Node finds the clients."""
     places = [str(NODE_MODULES), *filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep))]
     if not any(Path(place, "@aps_sdk").is_dir() for place in places):
         pytest.skip("Autodesk's clients are not installed: run npm ci in local/")
+    return os.pathsep.join(places)
+
+
+async def client(node_path: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Runs the script; what it saw."""
     running = await asyncio.create_subprocess_exec(
         "node",
         str(SCRIPT),
         json.dumps(given),
-        env={**os.environ, "NODE_PATH": os.pathsep.join(places)},
+        env={**os.environ, "NODE_PATH": node_path},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -48,12 +56,22 @@ async def client(given: dict[str, Any]) -> dict[str, Any]:
     return saw
 
 
+@pytest.fixture
+def given(tmp_path: Path) -> dict[str, Any]:
+    """What the script is told, but for where the server is."""
+    (tmp_path / "box.obj").write_bytes(PADDED)
+    return {
+        "bucket": "conformance",
+        "key": "folder/a box.obj",
+        "model": str(tmp_path / "box.obj"),
+        "folder": str(tmp_path),
+    }
+
+
 @pytest.mark.parametrize("typed", [False, True], ids=["address as text", "address as URL, paths with //"])
 async def test_from_the_token_to_the_deletion(
-    azurite: Azurite, converter: Converter, tmp_path: Path, typed: bool
+    azurite: Azurite, converter: Converter, node_path: str, given: dict[str, Any], typed: bool
 ) -> None:
-    model = tmp_path / "box.obj"
-    await asyncio.to_thread(model.write_bytes, PADDED)
     # Without an address of its own, links lead to where the call came in.
     elsewhere = {
         "website_hostname": None,
@@ -66,18 +84,27 @@ async def test_from_the_token_to_the_deletion(
         serve(bundle.api) as base,
         working(bundle, bundle.worker(converter)),
     ):
-        saw = await client(
-            {
-                "base": base,
-                "typed": typed,
-                "id": ACCOUNT_ID,
-                "secret": ACCOUNT_KEY,
-                "bucket": "conformance",
-                "key": "folder/a box.obj",
-                "model": str(model),
-                "folder": str(tmp_path),
-            }
-        )
+        server = {"base": base, "typed": typed, "id": ACCOUNT_ID, "secret": ACCOUNT_KEY}
+        check(await client(node_path, given | server), Path(given["folder"]))
+
+
+async def test_from_the_token_to_the_deletion_on_the_development_host(
+    node_path: str, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `make serve` keeps up: the app in Microsoft's runtime library, and its queue trigger."""
+    monkeypatch.delenv("MODEL_STORAGE", raising=False)
+    async with running(ROOT, tmp_path / "state", os.environ) as host:
+        server = {
+            "base": host.endpoints.functions,
+            "typed": False,
+            "id": EMBEDDED_ACCOUNT_ID,
+            "secret": EMBEDDED_ACCOUNT_KEY,
+        }
+        check(await client(node_path, given | server), tmp_path)
+
+
+def check(saw: dict[str, Any], folder: Path) -> None:
+    """Judges what the script saw by content: the client itself validates nothing."""
     assert saw["token"] == {"expires_in": 3600, "type": "Bearer"}
     assert saw["bucket"]["bucketKey"] == saw["bucketDetails"]["bucketKey"] == "conformance"
     assert saw["bucketAgain"] == 409
@@ -95,14 +122,14 @@ async def test_from_the_token_to_the_deletion(
     assert saw["manifest"]["region"] == "US"
 
     for name, file in saw["files"].items():
-        data = (tmp_path / name).read_bytes()
+        data = (folder / name).read_bytes()
         assert (file["status"], file["size"], file["head"]) == (200, len(data), len(data)), name
         assert base64.b64decode(file["part"]) == data[10:20]
-    by_type = {file["type"]: (tmp_path / name).read_bytes() for name, file in saw["files"].items()}
+    by_type = {file["type"]: (folder / name).read_bytes() for name, file in saw["files"].items()}
     assert by_type["stl"].count(b"facet normal") == 4
-    faces = [line for line in (tmp_path / "a box.obj").read_bytes().splitlines() if line.startswith(b"f ")]
+    faces = [line for line in (folder / "a box.obj").read_bytes().splitlines() if line.startswith(b"f ")]
     assert len(faces) == 4
-    assert (tmp_path / "picture.png").read_bytes() == by_type["thumbnail"]
+    assert (folder / "picture.png").read_bytes() == by_type["thumbnail"]
     assert by_type["thumbnail"].startswith(b"\x89PNG")
 
     (view,) = saw["views"]["data"]["metadata"]

@@ -174,32 +174,32 @@ def _distinct(document: Document) -> int:
 
 
 def _write(job: Job, document: Document) -> list[Made]:
+    name = PurePosixPath(job.model).name
     made: list[Made] = []
     for output in job.outputs:
         path = Path(job.output_folder, output.name)
-        for file in _write_one(document, output, path):
+        for file in _write_one(document, name, output, path):
             made.append(_made(output, path, file))
             if sum(one.size for one in made) > job.limits.output_mb * 2**20:
                 raise too_big("ENGINE_OUTPUT_MB", f"more than {job.limits.output_mb} MB for its output")
     if job.tree:
-        made.append(_write_tree(document, job))
+        made.append(_write_tree(document, name, Path(job.output_folder, TREE)))
     return made
 
 
-def _write_tree(document: Document, job: Job) -> Made:
-    path = Path(job.output_folder, TREE)
-    data = json.dumps(tree.objects(document, PurePosixPath(job.model).name)).encode()
+def _write_tree(document: Document, name: str, path: Path) -> Made:
+    data = json.dumps(tree.objects(document, name)).encode()
     path.write_bytes(data)
     return Made(TREE, TREE, len(data), hashlib.sha256(data).hexdigest(), "application/json", "report")
 
 
-def _write_one(document: Document, output: Output, path: Path) -> list[Path]:
+def _write_one(document: Document, name: str, output: Output, path: Path) -> list[Path]:
     """Write one output; returns its files, the one that was asked for first."""
     match output.type:
         case "glb":
             path.write_bytes(document.to_glb())
         case "obj":
-            chosen = tree.nodes_of(document, output.advanced.get(OBJECT_IDS))
+            chosen = tree.nodes_of(document, name, output.advanced.get(OBJECT_IDS))
             return [path, *obj_writer.write(document, parts(document, chosen), path)]
         case "stl":
             stl_writer.write(parts(document), path, str(output.advanced.get("format", "binary")))

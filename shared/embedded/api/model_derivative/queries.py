@@ -33,7 +33,7 @@ class Query:
         if not isinstance(body, dict) or set(body) - {"query", "fields", "pagination", "payload"}:
             raise invalid("The body must be an object with query, fields, pagination and payload.")
         operator, field, values = None, "", []
-        if body.get("query"):
+        if body.get("query") is not None:
             query = body["query"]
             if not isinstance(query, dict) or len(query) != 1 or next(iter(query)) not in _OPERATORS:
                 raise invalid(f"'query' must be an object with one of {', '.join(_OPERATORS)}.")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.embedded.api.model_derivative import seed
+from shared import model_derivative_formats as seed
 from shared.problems import Code, Problem
 
 SOURCE = "urn:adsk.objects:os.object:modelderivative/A5.zip"

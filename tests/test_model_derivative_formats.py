@@ -1,6 +1,7 @@
 """The job's body against every row of its reference: what is right passes, what is wrong is refused."""
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -274,3 +275,26 @@ def test_an_attribute_without_a_workflow_is_ignored_with_a_note() -> None:
     order = seed.check(body(misc={"workflowAttribute": {"a": 1}}), None)
     assert order.attribute is None
     assert "ignored" in order.notes[0]
+
+
+def test_every_row_of_the_reference_is_in_the_documents_table() -> None:
+    document = (Path(__file__).parents[3] / "docs" / "model-derivative.md").read_text(encoding="utf-8")
+    told = [line for line in document.splitlines() if line.startswith("| ")]
+
+    def has(*words: str) -> bool:
+        return any(all(f"`{word}`" in line for word in words) for line in told)
+
+    attributes = ["urn", "compressedUrn", "rootFilename", "checkReferences"]
+    for name in (
+        *("Authorization", "Content-Type", "region", "x-ads-force", "x-ads-derivative-format"),
+        *("input", *(f"input.{one}" for one in attributes), "output", "output.destination"),
+        *("output.destination.region", "output.formats", "output.formats[].type"),
+        *("misc", "misc.workflow", "misc.workflowAttribute", "views", *seed.ADVANCED),
+        *("result", "urn", "diagnostics", *seed.REGIONS, *seed.UNITS),
+    ):
+        assert has(name), name
+    for kind, name, right, _ in ROWS:
+        values = [value for value in right if isinstance(value, str) and " " not in value and value]
+        assert has(name, *(values if kind not in ("dwg", "ifc") else ())), name
+    for status in (200, 201, 400, 401, 403, 404, 406, 409, 429, 500):
+        assert any(line.startswith(f"| {status} |") for line in told), status

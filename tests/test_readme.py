@@ -137,7 +137,7 @@ def events() -> set[str]:
     found: set[str] = set()
     for file in (ROOT / "shared").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "event":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("event", "telemetry.event"):
                 found |= {
                     part.value
                     for part in ast.walk(node.args[0])

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared import telemetry
 from shared.embedded.api.model_derivative.designs import Design, Designs, Job
 from shared.embedded.api.model_derivative.manifests import DERIVATIVE_URN, job_status
 from shared.embedded.requests import Record, State
@@ -26,7 +27,8 @@ from shared.outbound import Outbound
 from shared.problems import Problem
 from shared.settings import Settings
 from shared.storage import Conflict, Storage
-from shared.telemetry import event as log_event
+
+logger = logging.getLogger(__name__)
 
 SYSTEM = "derivative"
 FINISHED, UPDATED = "extraction.finished", "extraction.updated"
@@ -169,7 +171,9 @@ class Hooks:
             await self._keep(identity, delivery.model_copy(update={"body": None}), blob.etag)
             return
         tries = delivery.tries + 1
-        log_event("webhook.undelivered", level=logging.WARNING, hook=hook.id, tries=tries, message=reason)
+        telemetry.event(
+            "webhook.undelivered", level=logging.WARNING, hook=hook.id, tries=tries, message=reason
+        )
         if delivery.tries == len(_WAITS):
             await self._keep(identity, delivery.model_copy(update={"body": None}), blob.etag)
             undelivered = hook.undelivered + 1
@@ -204,7 +208,7 @@ class Hooks:
             )
         except Conflict:
             # Two messages of one try: the other one's end counts.
-            log_event("webhook.raced", level=logging.DEBUG, delivery=identity)
+            logger.debug("delivery %s was made twice", identity)
 
     async def _post(self, hook: Hook, identity: str, body: Mapping[str, Any]) -> str | None:
         """Sends one delivery; why it did not arrive, or None."""

@@ -3,7 +3,6 @@
 The order of refusals is fixed: 401, 403, 429, 400, 404, 406, 409; then 201 where nothing is missing, or 200.
 """
 
-import logging
 import re
 import unicodedata
 import uuid
@@ -43,8 +42,7 @@ from shared.embedded.requests import Request as Work
 from shared.formats import MODEL_DERIVATIVE, extension
 from shared.problems import Problem
 from shared.storage import Conflict
-
-logger = logging.getLogger(__name__)
+from shared.telemetry import event
 
 _ATTEMPTS = 10
 _MOST_REFERENCES = 10_000
@@ -115,7 +113,14 @@ class Jobs:
             await self._designs.records(design)
             if before is not None and force:
                 await self._designs.clear(before)
-            logger.info("translation accepted", extra={"requests": ",".join(job.requests)})
+            for identity in job.requests:
+                event(
+                    "request.accepted",
+                    service=MODEL_DERIVATIVE,
+                    service_id=identity,
+                    model=f"{stored.bucket}/{stored.key}",
+                    trace_id=request.state.ms_cv,
+                )
             return self._reply(order, 200, "success")
         raise refused(request, 409, "The design's manifest keeps changing.")
 

@@ -17,9 +17,8 @@ from shared.clients.model_derivative_urn import Source
 from shared.clients.transport import Conflicting, NotFound, Unreachable
 from shared.problems import Code, ServiceFault
 
-_MIB = 1024 * 1024
 # At least 5 MiB; there may be 10,000 of them, and a call gives 25 addresses.
-_PART = 8 * _MIB
+_PART = 8 * 1024 * 1024
 _MOST_PARTS = 10_000
 _MOST_URLS = 25
 _MINUTES = 60
@@ -119,7 +118,7 @@ class Uploads:
 
     async def _upload(self, source: Source, key: str, file: InputFile, transfer: Transfer) -> None:
         path = f"{_object(source, key)}/signeds3upload"
-        length = max(_PART, math.ceil(file.size / _MOST_PARTS / _MIB) * _MIB)
+        length = max(_PART, math.ceil(file.size / _MOST_PARTS))
         count = max(1, math.ceil(file.size / length))
         urls: list[str] = []
         etags: list[str | None] = []

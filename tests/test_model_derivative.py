@@ -1,5 +1,8 @@
 """From a model that lands to derivatives, by the bundle's own Model Derivative API: HTTP, storage, engine."""
 
+import hashlib
+import hmac
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -250,16 +253,80 @@ async def test_the_end_is_told_by_a_signed_webhook(azurite: Azurite) -> None:
 
 
 async def test_a_lost_webhook_only_costs_time(azurite: Azurite) -> None:
-    def wrap(own: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-        return Deaf(own)
-
-    hooked: dict[str, Any] = {"converter": Copier(), "model_derivative_webhook_token": TOKEN, "wrap": wrap}
+    hooked: dict[str, Any] = {"converter": Copier(), "model_derivative_webhook_token": TOKEN, "wrap": Deaf}
     async with translating(azurite, **hooked) as (pipeline, _):
         await pipeline.upload("conversion.json", sidecar({"type": "stl"}))
         await pipeline.drop("pyramid.obj", obj())
         await started(pipeline)
         await pipeline.settle(seconds=pipeline.app.settings.poll_ceiling_seconds)
         assert (await pipeline.manifest("pyramid.obj")).status is Status.SUCCESS
+
+
+@pytest.mark.parametrize("tokens", [TOKEN, f"the newest, {TOKEN}"])
+async def test_a_delivery_makes_the_conversion_due_as_often_as_it_comes(
+    azurite: Azurite, tokens: str
+) -> None:
+    hooked: dict[str, Any] = {"model_derivative_webhook_token": tokens, "wrap": Deaf}
+    async with translating(azurite, converter=Copier(), **hooked) as (pipeline, outside):
+        await pipeline.upload("conversion.json", sidecar({"type": "stl"}))
+        await pipeline.drop("pyramid.obj", obj())
+        await started(pipeline)
+        body = await delivery(pipeline)
+        polls = outside.count("GET", "/manifest")
+        for _ in range(3):
+            assert await deliver(pipeline, body, signed(body, TOKEN)) == 204
+        await pipeline.transfer()
+        assert outside.count("GET", "/manifest") > polls
+        await pipeline.work()
+        assert await deliver(pipeline, body, signed(body, TOKEN)) == 204
+        await pipeline.transfer()
+        assert (await pipeline.manifest("pyramid.obj")).status is Status.SUCCESS
+        assert outside.count("POST", JOB) == 1
+        # Late, when nothing is in flight any more.
+        assert await deliver(pipeline, body, signed(body, TOKEN)) == 204
+        assert await pipeline.records() == []
+
+
+async def test_a_forged_delivery_moves_nothing(azurite: Azurite) -> None:
+    hooked: dict[str, Any] = {"model_derivative_webhook_token": TOKEN, "wrap": Deaf}
+    async with translating(azurite, converter=Copier(), **hooked) as (pipeline, outside):
+        await pipeline.upload("conversion.json", sidecar({"type": "stl"}))
+        await pipeline.drop("pyramid.obj", obj())
+        await started(pipeline)
+        body = await delivery(pipeline)
+        before = await pipeline.record("pyramid.obj")
+        right = signed(body, TOKEN)
+        for signature in (None, "", "sha1hash=", signed(body, "a guess"), right[:-1], f"{right}0", "\u00e9"):
+            assert await deliver(pipeline, body, signature) == 404
+        assert await deliver(pipeline, body + b" ", right) == 404
+        assert await pipeline.record("pyramid.obj") == before
+        assert outside.count("GET", "/manifest") == 0
+        assert await deliver(pipeline, b"x" * 300_000, right) == 413
+        for other in (b"{}", b"no json", b"[]", b'{"resourceUrn": 7}', b'{"resourceUrn": "dXJuOm90aGVy"}'):
+            assert await deliver(pipeline, other, signed(other, TOKEN)) == 204
+        assert await pipeline.record("pyramid.obj") == before
+
+
+async def test_nobody_delivers_where_no_webhook_is_wanted(azurite: Azurite) -> None:
+    async with translating(azurite) as (pipeline, _):
+        assert await deliver(pipeline, b"{}", signed(b"{}", "")) == 404
+
+
+async def delivery(pipeline: Pipeline) -> bytes:
+    """What the service would deliver of the conversion in flight."""
+    record = await pipeline.record("pyramid.obj")
+    assert record is not None
+    return json.dumps({"version": "1.0", "resourceUrn": record.service_id, "payload": {}}).encode()
+
+
+def signed(body: bytes, token: str) -> str:
+    return f"sha1hash={hmac.new(token.encode(), body, hashlib.sha1).hexdigest()}"
+
+
+async def deliver(pipeline: Pipeline, body: bytes, signature: str | None) -> int:
+    headers = {} if signature is None else {"x-adsk-signature": signature.encode()}
+    async with pipeline.http() as client:
+        return (await client.post("/callbacks/model-derivative", content=body, headers=headers)).status_code
 
 
 class Deaf(httpx.AsyncBaseTransport):
@@ -272,3 +339,99 @@ class Deaf(httpx.AsyncBaseTransport):
         if request.url.path == "/callbacks/model-derivative":
             return httpx.Response(503)
         return await self._own.handle_async_request(request)
+
+
+# --- What a service may do ----------------------------------------------------------------------
+
+
+class Manifests(httpx.AsyncBaseTransport):
+    """Answers some of the calls for manifests by itself."""
+
+    def __init__(self, own: httpx.AsyncBaseTransport, *answers: httpx.Response) -> None:
+        self._own = own
+        self._answers = list(answers)
+        self.is_for_ever = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET" and request.url.path.endswith("/manifest") and self._answers:
+            said = self._answers[0] if self.is_for_ever else self._answers.pop(0)
+            return httpx.Response(said.status_code, headers=said.headers, content=said.content)
+        return await self._own.handle_async_request(request)
+
+
+async def test_a_manifest_that_comes_late_is_waited_for(azurite: Azurite) -> None:
+    def wrap(own: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        answers = (httpx.Response(404, json={"diagnostic": "none"}), httpx.Response(202, json={}))
+        throttled = httpx.Response(429, headers={"Retry-After": "40"}, json={"developerMessage": "Quota"})
+        return Manifests(own, *answers, answers[0], httpx.Response(500), throttled)
+
+    async with translating(azurite, converter=Copier(), wrap=wrap) as (pipeline, _):
+        await pipeline.upload("conversion.json", sidecar({"type": "stl"}))
+        await pipeline.drop("pyramid.obj", obj())
+        await started(pipeline)
+        await pipeline.settle(rounds=30)
+        assert (await pipeline.manifest("pyramid.obj")).status is Status.SUCCESS
+
+
+async def test_a_manifest_that_never_comes_is_a_lost_conversion(azurite: Azurite) -> None:
+    made: list[Manifests] = []
+
+    def wrap(own: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        made.append(Manifests(own, httpx.Response(404, json={"diagnostic": "none"})))
+        made[0].is_for_ever = True
+        return made[0]
+
+    async with translating(azurite, converter=Copier(), wrap=wrap) as (pipeline, _):
+        await pipeline.upload("conversion.json", sidecar({"type": "stl"}))
+        await pipeline.drop("pyramid.obj", obj())
+        await started(pipeline)
+        begun = pipeline.app.tools.now()
+        await pipeline.settle(rounds=60, seconds=15)
+        manifest = await pipeline.manifest("pyramid.obj")
+        assert (manifest.status, manifest.errors[0].code) == (Status.FAILED, "service-lost-conversion")
+        assert (manifest.timings.ended - begun).total_seconds() >= pipeline.app.settings.grace_seconds
+
+
+async def test_what_stays_at_the_service_and_what_it_says_stand_in_the_manifest(azurite: Azurite) -> None:
+    graphics = {"guid": "g-1", "type": "resource", "role": "graphics"}
+    said = {
+        "status": "success",
+        "progress": "complete",
+        "derivatives": [
+            {
+                "outputType": "svf2",
+                "name": "{3D}",
+                "children": [{"type": "geometry", "status": "inprogress", "children": [graphics]}],
+                "messages": [
+                    {"type": "warning", "code": "Revit-MissingLink", "message": "A link is missing."}
+                ],
+            }
+        ],
+    }
+    made: list[Manifests] = []
+
+    def wrap(own: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        made.append(Manifests(own, httpx.Response(200, json=said)))
+        made[0].is_for_ever = True
+        return made[0]
+
+    async with translating(azurite, converter=Copier(), wrap=wrap) as (pipeline, outside):
+        settings = sidecar({"type": "svf2", "views": ["3d"]})
+        await pipeline.upload("conversion.json", settings)
+        # The service of these tests makes no SVF2: its answer to the job is played too.
+        own = outside._own
+
+        class Accepts(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if request.url.path.endswith(JOB):
+                    return httpx.Response(200, json={"result": "success"})
+                return await own.handle_async_request(request)
+
+        outside._own = Accepts()
+        manifest = await pipeline.convert("pyramid.obj", obj())
+        assert manifest.status is Status.SUCCESS
+        assert [(one.output_type, one.guid, one.name) for one in manifest.kept] == [("svf2", "g-1", "{3D}")]
+        assert manifest.derivatives == ()
+        assert [(one.type, one.code, one.message) for one in manifest.messages] == [
+            ("warning", "Revit-Link", "A link is missing.")
+        ]

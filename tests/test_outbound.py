@@ -140,6 +140,24 @@ async def test_a_public_host_is_called_at_the_address_that_was_checked() -> None
     assert request.content == b'{"id":"1"}'
 
 
+async def test_bytes_are_sent_as_they_are_with_the_callers_headers_and_never_to_another_host() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(204)
+
+    body = b'{ "signed": "exactly so" }'
+    headers = {"x-signature": "s", "Host": "elsewhere.example"}
+    guard = outbound("93.184.215.14", handler=handler)
+    assert await guard.post("https://innocent.example/", body, headers=headers) == 204
+    (request,) = seen
+    assert request.content == body
+    assert request.headers["x-signature"] == "s"
+    assert request.headers.get_list("host") == ["innocent.example"]
+    assert request.headers["content-type"] == "application/json"
+
+
 async def test_a_host_is_resolved_once() -> None:
     answers = [["93.184.215.14"], ["127.0.0.1"]]
 

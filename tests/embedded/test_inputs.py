@@ -38,6 +38,26 @@ async def test_a_material_in_another_folder_names_its_textures_from_there(
     assert len(read_glb(await bundle.result("out/box.glb") or b"")["images"]) == 1
 
 
+async def test_files_that_are_listed_lie_where_the_list_says_and_nothing_else_does(
+    bundle: Bundle, converter: Converter
+) -> None:
+    await bundle.upload("in/objects/1", obj("box.mtl"))
+    await bundle.upload("in/objects/2", mtl("textures/skin.png"))
+    await bundle.upload("in/objects/3", png())
+    await bundle.upload("in/textures/skin.png", b"not this one")
+    files = {"Box.OBJ": "objects/1", "box.mtl": "objects/2", "Textures/skin.png": "objects/3"}
+    record = await convert(bundle, converter, "Box.OBJ", source=bundle.source("in/"), files=files)
+    assert record.result is not None
+    assert record.result["warnings"] == []
+    assert len(read_glb(await bundle.result("out/box.glb") or b"")["images"]) == 1
+
+
+async def test_a_listed_model_that_is_gone_is_told_as_such(bundle: Bundle) -> None:
+    await bundle.upload("objects/12", obj())
+    record = await convert(bundle, NeverCalled(), "box.obj", files={"box.obj": "objects/1"})
+    assert code(record) == "source-deleted"
+
+
 async def test_a_missing_texture_is_a_warning(bundle: Bundle, converter: Converter) -> None:
     await bundle.upload("box.obj", obj("box.mtl"))
     await bundle.upload("box.mtl", mtl("skin.png"))

@@ -1,5 +1,6 @@
 """Jobs: the order of refusals, what is made again and what is not, and several jobs of one design."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -224,6 +225,14 @@ async def test_a_job_whose_request_was_not_handed_in_is_handed_in_by_whoever_ask
     assert (await calls.manifest(encoded))["status"] == "pending"
     await calls.work()
     assert (await calls.manifest(encoded))["status"] == "success"
+
+
+async def test_the_same_job_twice_at_once_is_one_translation(calls: Calls) -> None:
+    encoded = await calls.upload("box.obj", obj())
+    replies = await asyncio.gather(*(calls.job(encoded, STL) for _ in range(5)))
+    assert sorted(reply.status_code for reply in replies) == [200, 409, 409, 409, 409]
+    assert len(await calls.bundle.take()) == 1
+    assert len((await calls.manifest(encoded))["derivatives"]) == 1
 
 
 async def test_extraction_takes_ids_of_the_tree_only(calls: Calls) -> None:

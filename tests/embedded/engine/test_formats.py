@@ -14,7 +14,12 @@ def test_the_extension_says_the_format_whatever_its_case(name: str, expected: st
 
 @pytest.mark.parametrize(
     ("type_", "advanced"),
-    [("glb", {}), ("stl", {"format": "ascii"}), ("thumbnail", {"width": 100, "height": 400})],
+    [
+        ("glb", {}),
+        ("stl", {"format": "ascii"}),
+        ("obj", {"objectIds": [2]}),
+        ("thumbnail", {"width": 100, "height": 400}),
+    ],
 )
 def test_what_can_be_made_is_accepted(type_: str, advanced: dict[str, object]) -> None:
     check_output(type_, advanced)
@@ -35,6 +40,10 @@ def test_an_unknown_type_is_refused_with_the_types_there_are() -> None:
         ("thumbnail", {"width": 300}, "width"),
         ("thumbnail", {"height": "100"}, "height"),
         ("thumbnail", {"height": 100.0}, "height"),
+        ("obj", {"objectIds": []}, "objectIds"),
+        ("obj", {"objectIds": [2, "3"]}, "objectIds"),
+        ("obj", {"objectIds": [True]}, "objectIds"),
+        ("glb", {"objectIds": [2]}, "objectIds"),
     ],
 )
 def test_a_wrong_option_is_refused_by_name(type_: str, advanced: dict[str, object], named: str) -> None:

@@ -77,4 +77,6 @@ def on_request(req: func.HttpRequest) -> func.HttpResponse:
         cookie[name]["httponly"] = True
         response.headers.add("Set-Cookie", cookie[name].OutputString())
     response.headers["MS-CV"] = "abc.0"
+    if req.method == "HEAD":
+        response.headers["Content-Length"] = "263"
     return response

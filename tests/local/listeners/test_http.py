@@ -31,6 +31,7 @@ async def test_head_answers_headers_only(client: httpx.AsyncClient) -> None:
     answer = await client.head("/a")
     assert answer.status_code == 207
     assert answer.content == b""
+    assert answer.headers["content-length"] == "263"
 
 
 async def test_an_encoded_path_reaches_the_app_as_it_was_sent(client: httpx.AsyncClient) -> None:

@@ -337,7 +337,15 @@ class Run:
                 transient=True,
                 retry_after=wait + _jitter(2.0),
             )
-        return self._tools.services[name]
+        service = self._tools.services.get(name)
+        if service is None:
+            raise ServiceFault(
+                Code.INVALID_SETTINGS,
+                f"{name} is not set up in this app any more. Add its app settings again, and delete the "
+                "manifest to convert again.",
+                transient=False,
+            )
+        return service
 
     def _is_new(self) -> bool:
         """Whether the service was asked for the conversion only lately."""

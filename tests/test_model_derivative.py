@@ -435,3 +435,19 @@ async def test_what_stays_at_the_service_and_what_it_says_stand_in_the_manifest(
         assert [(one.type, one.code, one.message) for one in manifest.messages] == [
             ("warning", "Revit-Link", "A link is missing.")
         ]
+
+
+async def test_a_service_that_is_set_up_no_more_ends_its_conversions(azurite: Azurite) -> None:
+    async with translating(azurite, converter=Copier()) as (pipeline, _):
+        await pipeline.upload("conversion.json", sidecar({"type": "stl"}))
+        await pipeline.drop("pyramid.obj", obj())
+        await started(pipeline)
+        await pipeline.drop("waits.obj", obj())  # for the tick to hand it out
+        services = dict(pipeline.app.services)
+        del services["model-derivative"]
+        pipeline.app.tools.__dict__["services"] = services
+        await pipeline.settle()
+        for path in ("pyramid.obj", "waits.obj"):
+            manifest = await pipeline.manifest(path)
+            assert (manifest.status, manifest.errors[0].code) == (Status.FAILED, "invalid-settings")
+            assert "not set up" in manifest.errors[0].message

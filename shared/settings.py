@@ -19,6 +19,8 @@ CONNECTION = "MODEL_STORAGE"
 
 SERVICES = ("remote-rendering", "model-derivative", "api2convert")
 
+_SHORTEST_TOKEN = 16
+
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -140,6 +142,13 @@ class Settings(BaseSettings):
         for name in _names(value):
             if name not in SERVICES:
                 raise ValueError(f"{name!r} is none of {', '.join(SERVICES)}")
+        return value
+
+    @field_validator("model_derivative_webhook_token")
+    @classmethod
+    def _are_long(cls, value: str | None) -> str | None:
+        if any(len(token) < _SHORTEST_TOKEN for token in _names(value or "")):
+            raise ValueError(f"a token has at least {_SHORTEST_TOKEN} characters")
         return value
 
     @field_validator("embedded_blob_url")

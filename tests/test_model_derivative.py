@@ -14,6 +14,7 @@ from shared.clients.model_derivative_urn import Source
 from shared.conversion import Status, Step
 from shared.embedded.converter import Converter
 from shared.manifest import Manifest
+from shared.problems import Problem
 from tests.copier import Copier
 from tests.embedded.models import mtl, obj, packed, png
 from tests.model_derivative import Outside, sidecar, started, translating
@@ -82,8 +83,9 @@ async def test_the_model_in_a_zip_is_translated_as_its_root(bundle: Bundle) -> N
 
 async def test_many_formats_are_one_job(bundle: Bundle) -> None:
     pipeline, outside = bundle
-    sizes = [{"type": "thumbnail", "advanced": {"width": side}} for side in (100, 200)]
-    formats = [{"type": "obj"}, {"type": "stl", "advanced": {"format": "ascii"}}, *sizes]
+    sizes: list[dict[str, Any]] = [{"type": "thumbnail", "advanced": {"width": side}} for side in (100, 200)]
+    ascii_stl = {"type": "stl", "advanced": {"format": "ascii"}}
+    formats: list[dict[str, Any]] = [{"type": "obj"}, ascii_stl, *sizes]
     await pipeline.upload("conversion.json", sidecar(*formats))
     manifest = await pipeline.convert("pyramid.obj", obj())
     assert manifest.status is Status.SUCCESS
@@ -237,7 +239,10 @@ async def test_a_crash_makes_no_second_translation(azurite: Azurite, ending: str
 
 
 async def test_the_end_is_told_by_a_signed_webhook(azurite: Azurite) -> None:
-    hooked: dict[str, Any] = {"converter": Copier(), "model_derivative_webhook_token": f"{TOKEN},the old one"}
+    hooked: dict[str, Any] = {
+        "converter": Copier(),
+        "model_derivative_webhook_token": f"{TOKEN},the one before it",
+    }
     async with translating(azurite, **hooked) as (pipeline, outside):
         await pipeline.upload("conversion.json", sidecar({"type": "stl"}))
         await pipeline.drop("pyramid.obj", obj())
@@ -262,7 +267,7 @@ async def test_a_lost_webhook_only_costs_time(azurite: Azurite) -> None:
         assert (await pipeline.manifest("pyramid.obj")).status is Status.SUCCESS
 
 
-@pytest.mark.parametrize("tokens", [TOKEN, f"the newest, {TOKEN}"])
+@pytest.mark.parametrize("tokens", [TOKEN, f"the newest token, {TOKEN}"])
 async def test_a_delivery_makes_the_conversion_due_as_often_as_it_comes(
     azurite: Azurite, tokens: str
 ) -> None:
@@ -324,7 +329,7 @@ def signed(body: bytes, token: str) -> str:
 
 
 async def deliver(pipeline: Pipeline, body: bytes, signature: str | None) -> int:
-    headers = {} if signature is None else {"x-adsk-signature": signature.encode()}
+    headers = {} if signature is None else {b"x-adsk-signature": signature.encode()}
     async with pipeline.http() as client:
         return (await client.post("/callbacks/model-derivative", content=body, headers=headers)).status_code
 
@@ -402,9 +407,7 @@ async def test_what_stays_at_the_service_and_what_it_says_stand_in_the_manifest(
                 "outputType": "svf2",
                 "name": "{3D}",
                 "children": [{"type": "geometry", "status": "inprogress", "children": [graphics]}],
-                "messages": [
-                    {"type": "warning", "code": "Revit-MissingLink", "message": "A link is missing."}
-                ],
+                "messages": [{"type": "warning", "code": "Revit-Link", "message": "A link is missing."}],
             }
         ],
     }
@@ -451,3 +454,28 @@ async def test_a_service_that_is_set_up_no_more_ends_its_conversions(azurite: Az
             manifest = await pipeline.manifest(path)
             assert (manifest.status, manifest.errors[0].code) == (Status.FAILED, "invalid-settings")
             assert "not set up" in manifest.errors[0].message
+
+
+@pytest.mark.parametrize(
+    ("changes", "makes_glb"),
+    [
+        ({"embedded_apis": "remote-rendering"}, None),
+        ({"embedded_apis": "remote-rendering,model-derivative"}, True),
+        ({"model_derivative_client_id": "id", "model_derivative_client_secret": "secret"}, False),
+    ],
+    ids=["not set up", "the bundle's own", "Autodesk's"],
+)
+async def test_the_service_is_the_bundles_own_or_autodesks(
+    azurite: Azurite, changes: dict[str, Any], makes_glb: bool | None
+) -> None:
+    async with translating(azurite, **changes) as (pipeline, _):
+        service = pipeline.app.services.get("model-derivative")
+        assert (service is None) is (makes_glb is None)
+        if service is not None:
+            made = [{"type": "glb"}]
+            if makes_glb:
+                service.check(".ply", made, {})
+            else:
+                service.check(".rvt", [{"type": "dwg"}], {})
+                with pytest.raises(Problem):
+                    service.check(".rvt", made, {})

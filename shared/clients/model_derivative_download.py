@@ -10,7 +10,7 @@ import posixpath
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -37,8 +37,8 @@ NOT_OFFLINE = "not-viewable-offline"
 class _Signed:
     """An address to download from, and what is stated of the file; a secret."""
 
-    url: str
-    cookies: str
+    url: str = field(repr=False)
+    cookies: str = field(repr=False)
     size: int | None
     sha256: str | None
     content_type: str | None

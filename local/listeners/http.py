@@ -67,7 +67,9 @@ class HttpListener:
         if reply is None:
             return web.Response(status=204)
         # A function may also return plain text.
-        return _from_rpc(request.method, reply.http) if reply.HasField("http") else web.Response(text=reply.string)
+        if not reply.HasField("http"):
+            return web.Response(text=reply.string)
+        return _from_rpc(request.method, reply.http)
 
 
 def _route(function: Function, prefix: str) -> Route:

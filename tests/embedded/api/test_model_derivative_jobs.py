@@ -301,8 +301,13 @@ async def test_companions_are_brought_where_the_references_place_them(calls: Cal
     assert started.status_code == 200, started.text
     await calls.work()
     children = only(await calls.manifest(encoded), "obj")["children"]
-    names = sorted(child["urn"].rpartition("/")[2] for child in children)
-    assert [name.rpartition(".")[2] for name in names] == ["mtl", "obj", "png"]
+    assert sorted(child["urn"].rpartition(".")[2] for child in children) == ["mtl", "obj", "png"]
+    # What is extracted has the same texture, although the job does not speak of references.
+    whole = {"modelGuid": views.view_guid(encoded), "objectIds": [-1]}
+    assert (await calls.job(encoded, {"type": "obj", "advanced": whole})).status_code == 200
+    await calls.work()
+    extracted = (await calls.manifest(encoded))["derivatives"][1]["children"]
+    assert sorted(child["urn"].rpartition(".")[2] for child in extracted) == ["mtl", "obj", "png"]
 
 
 async def test_a_reference_to_nothing_is_404_when_the_job_needs_it(calls: Calls) -> None:

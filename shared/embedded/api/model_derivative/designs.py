@@ -46,14 +46,15 @@ class Job(_Value):
 
 
 class Design(_Value):
-    """A source design in a region; ``urn`` is unpadded base64url. ``root`` and ``compressed`` are how it
-    was last said to be read."""
+    """A source design in a region; ``urn`` is unpadded base64url. ``root``, ``compressed`` and
+    ``references`` are how it was last said to be read."""
 
     urn: str
     region: str
     name: str
     compressed: bool = False
     root: str | None = None
+    references: bool = False
     derivatives: tuple[Derivative, ...] = ()
     jobs: tuple[Job, ...] = ()
     requests: Mapping[str, Request] = Field(default_factory=dict)

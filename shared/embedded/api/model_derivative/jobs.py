@@ -50,6 +50,15 @@ _MOST_NESTED = 20
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a source is read: the file at its top, whether it is a zip, whether it has references."""
+
+    root: str | None
+    compressed: bool
+    references: bool
+
+
+@dataclass(frozen=True)
 class Source:
     """What a job reads: the name of its model, and what lies beside it by name -> blob."""
 
@@ -90,10 +99,10 @@ class Jobs:
             raise refused(request, 404, "The source design does not exist, or has expired.")
         for _ in range(_ATTEMPTS):
             before = found[0] if found else None
-            order_root, compressed = _reading(order, before)
-            source = await self._source(request, order, stored, compressed)
+            reading = _reading(order, before)
+            source = await self._source(request, order, stored, reading)
             try:
-                planned = plan(order.formats, _kind(source.model, order_root))
+                planned = plan(order.formats, _kind(source.model, reading.root))
             except NotMade as not_made:
                 raise refused(request, 406, str(not_made)) from None
             records = await self._designs.records(before) if before else {}
@@ -104,7 +113,8 @@ class Jobs:
             missing = tuple(one for one in planned if one.signature not in signatures)
             if before is not None and not missing:
                 return self._reply(order, 201, "created")
-            design, job = self._extended(before, kept, order, order_root, compressed, source, missing, force)
+            old = None if force else before
+            design, job = self._extended(old, kept, order, reading, source, missing)
             try:
                 await self._designs.write(design, found[1] if found else None)
             except Conflict:
@@ -130,13 +140,13 @@ class Jobs:
         return Reply(body, status)
 
     async def _source(
-        self, request: Request, order: seed.Order, stored: StoredObject, compressed: bool
+        self, request: Request, order: seed.Order, stored: StoredObject, reading: Reading
     ) -> Source:
         model = _tidy(stored.file_name)
-        if compressed and extension(model) != ZIP:
+        if reading.compressed and extension(model) != ZIP:
             model += ZIP
         files: dict[str, str] = {}
-        if order.check_references:
+        if reading.references:
             references = await self._designs.references(order.urn, order.region)
             model = references.filename or model
             for reference in references.files:
@@ -151,13 +161,12 @@ class Jobs:
         before: Design | None,
         kept: tuple[Derivative, ...],
         order: seed.Order,
-        root: str | None,
-        compressed: bool,
+        reading: Reading,
         source: Source,
         missing: tuple[Planned, ...],
-        force: bool,
     ) -> tuple[Design, Job]:
         """The design with what is to be made, and the job that makes it."""
+        root = reading.root
         name = short(stem(root or source.model)) or "model"
         requests: dict[str, Work] = {}
         derivatives = []
@@ -191,15 +200,16 @@ class Jobs:
                 for one, output in zip(group, outputs, strict=True)
             ]
         job = Job(requests=tuple(requests), workflow=order.workflow, attribute=order.attribute)
-        if before is None or force:
+        if before is None:
             before = Design(urn=order.urn, region=order.region, name=_tidy(root or source.model))
         # A derivative that failed makes room for the one that takes its place.
         again = {one.signature for one in derivatives}
         old = tuple(one for one in before.derivatives if one in kept or one.signature not in again)
         return (
             before.changed(
-                compressed=compressed,
+                compressed=reading.compressed,
                 root=root,
+                references=reading.references,
                 derivatives=(*old, *derivatives),
                 jobs=(*before.jobs, job),
                 requests={**before.requests, **requests},
@@ -261,11 +271,15 @@ def _check_views(order: seed.Order, design: Design | None) -> None:
             )
 
 
-def _reading(order: seed.Order, before: Design | None) -> tuple[str | None, bool]:
-    """The root file in the zip, and whether it is one; a design that was translated before knows."""
-    if before is not None and not order.compressed and order.root is None:
-        return before.root, before.compressed
-    return order.root, order.compressed
+def _reading(order: seed.Order, before: Design | None) -> Reading:
+    """How the source is read; a design that was translated before knows what a job does not say.
+
+    Geometry is extracted from what was translated, so that its references count there too."""
+    said = Reading(order.root, order.compressed, order.check_references)
+    if before is None or said.compressed or said.root is not None:
+        return said
+    extracts = any(one.model_guid is not None for one in order.formats)
+    return Reading(before.root, before.compressed, said.references or (extracts and before.references))
 
 
 def _kind(model: str, root: str | None) -> str:

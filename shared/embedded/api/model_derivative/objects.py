@@ -137,10 +137,10 @@ class Objects:
         await self._storage.delete(self._container, _object_name(stored.bucket, stored.key))
         await self._storage.delete(self._container, stored.blob)
 
-    def begin(self, bucket: str, key: str) -> Upload:
-        """A new upload."""
-        blob = f"{_DATA}{_digest(bucket, key)}/{secrets.token_hex(16)}"
-        return Upload(bucket=bucket, key=key, blob=blob, expires=self.now() + UPLOAD_LIFETIME)
+    def begin(self, bucket: Bucket, key: str) -> Upload:
+        """A new upload. The policy stands first in the blob's name, for rules that delete by age."""
+        blob = f"{_DATA}{bucket.policy}/{_digest(bucket.key, key)}/{secrets.token_hex(16)}"
+        return Upload(bucket=bucket.key, key=key, blob=blob, expires=self.now() + UPLOAD_LIFETIME)
 
     def upload_key(self, upload: Upload) -> str:
         """What the client sends back to go on with an upload."""

@@ -111,10 +111,10 @@ class Oss:
             raise refused(request, 400, f"An object's key has at most {_LONGEST_KEY} bytes.")
         if first + parts - 1 > MOST_PARTS:
             raise refused(request, 400, f"An upload has at most {MOST_PARTS} parts.")
-        await self._bucket(bucket_key, request)
+        bucket = await self._bucket(bucket_key, request)
         upload_key = request.query_params.get("uploadKey")
         if upload_key is None:
-            upload = self._objects.begin(bucket_key, object_key)
+            upload = self._objects.begin(bucket, object_key)
             upload_key = self._objects.upload_key(upload)
         else:
             found = self._objects.upload_of(upload_key, bucket_key, object_key)

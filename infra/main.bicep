@@ -68,6 +68,17 @@ param remoteRenderingAccountDomain string = ''
 @secure()
 param remoteRenderingAccountKey string = ''
 
+@description('The client id of an application at Autodesk, to convert by their Model Derivative API.')
+param modelDerivativeClientId string = ''
+
+@description('The secret of that application. It goes to Key Vault; leave it empty to keep the one that is there.')
+@secure()
+param modelDerivativeClientSecret string = ''
+
+@description('Where Autodesk keeps manifests and derivatives.')
+@allowed(['US', 'EMEA', 'AUS', 'CAN', 'DEU', 'IND', 'JPN', 'GBR'])
+param modelDerivativeRegion string = 'US'
+
 @description('Who gets a mail when an alert fires.')
 param alertEmails string[] = []
 
@@ -208,6 +219,7 @@ module vault 'modules/vault.bicep' = {
     tags: tags
     isPrivate: privateNetwork
     remoteRenderingAccountKey: remoteRenderingAccountKey
+    modelDerivativeClientSecret: modelDerivativeClientSecret
   }
 }
 
@@ -314,6 +326,11 @@ module app 'modules/app.bicep' = {
       REMOTE_RENDERING_ACCOUNT_KEY: empty(remoteRenderingEndpoint)
         ? ''
         : '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=remote-rendering-account-key)'
+      MODEL_DERIVATIVE_CLIENT_ID: modelDerivativeClientId
+      MODEL_DERIVATIVE_CLIENT_SECRET: empty(modelDerivativeClientId)
+        ? ''
+        : '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=model-derivative-client-secret)'
+      MODEL_DERIVATIVE_REGION: modelDerivativeRegion
     }
   }
   dependsOn: [

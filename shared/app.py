@@ -10,6 +10,8 @@ import httpx
 from shared import formats
 from shared.callbacks import Callbacks
 from shared.clients import ConversionService
+from shared.clients.model_derivative import ModelDerivative
+from shared.clients.model_derivative_webhook import PATH, Webhook
 from shared.clients.remote_rendering import RemoteRendering
 from shared.conversion import ServiceName
 from shared.in_flight import InFlight
@@ -87,7 +89,21 @@ class App:
     @cached_property
     def services(self) -> Mapping[ServiceName, ConversionService]:
         """The conversion services that are set up."""
-        return {formats.REMOTE_RENDERING: _remote_rendering(self.settings, self.storage, self._http)}
+        services: dict[ServiceName, ConversionService] = {
+            formats.REMOTE_RENDERING: _remote_rendering(self.settings, self.storage, self._http)
+        }
+        model_derivative = _model_derivative(self.settings, self.webhook, self._http)
+        if model_derivative is not None:
+            services[formats.MODEL_DERIVATIVE] = model_derivative
+        return services
+
+    @cached_property
+    def webhook(self) -> Webhook | None:
+        """Model Derivative's webhook; None where it is not wanted, or this app has no address."""
+        tokens = self.settings.webhook_tokens
+        if not tokens or self.settings.own_url is None:
+            return None
+        return Webhook(f"{self.settings.own_url}{PATH}", tokens)
 
     @cached_property
     def callbacks(self) -> Callbacks:
@@ -219,6 +235,38 @@ def _remote_rendering(
         token=settings.remote_rendering_token,
         credential=None if has_secret else storage.credential,
         account_domain=settings.remote_rendering_account_domain,
+        transport=http,
+    )
+
+
+def _model_derivative(
+    settings: Settings, webhook: Webhook | None, http: httpx.AsyncBaseTransport | None
+) -> ModelDerivative | None:
+    """The service at MODEL_DERIVATIVE_URL with an application's id, or else the bundle's own, if it is on."""
+    url, client_id, secret = (
+        settings.model_derivative_url,
+        settings.model_derivative_client_id,
+        settings.model_derivative_client_secret,
+    )
+    is_embedded = client_id is None
+    if client_id is None or secret is None:
+        if formats.MODEL_DERIVATIVE not in settings.serves or settings.own_url is None:
+            return None
+        url, client_id, secret = (
+            settings.own_url,
+            settings.embedded_account_id,
+            settings.embedded_account_key,
+        )
+    return ModelDerivative(
+        url,
+        client_id,
+        secret,
+        region=settings.model_derivative_region,
+        bucket=settings.model_derivative_bucket,
+        is_embedded=is_embedded,
+        emea_path=settings.model_derivative_emea_path,
+        delete_uploads=settings.model_derivative_delete_uploads,
+        webhook=webhook,
         transport=http,
     )
 

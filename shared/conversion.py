@@ -157,6 +157,14 @@ class OutputFile(_Value):
     md5: str | None = None
 
 
+class Kept(_Value):
+    """A derivative that stays at the service, to be viewed there; ``guid`` is its name there."""
+
+    output_type: str
+    guid: str
+    name: str | None = None
+
+
 class Outcome(_Value):
     """How a conversion ended, before it is told."""
 
@@ -165,6 +173,7 @@ class Outcome(_Value):
     message: str | None = None
     files: tuple[OutputFile, ...] = ()
     logs: tuple[OutputFile, ...] = ()
+    kept: tuple[Kept, ...] = ()
     statistics: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from shared import paths
-from shared.clients import Written
+from shared.clients import Warned, Written
+from shared.problems import Code, Problem
+from shared.storage import Conflict
 
 if TYPE_CHECKING:
     from shared.steps import Run
@@ -31,9 +33,17 @@ class Copies:
     async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """The bytes of an input."""
         tools = self._run.tools
-        async for piece in tools.storage.stream(tools.models, path, offset=offset, length=length):
-            yield piece
-            await self._run.renew()
+        try:
+            async for piece in tools.storage.stream(tools.models, path, offset=offset, length=length):
+                yield piece
+                await self._run.renew()
+        except Conflict:
+            # If it is the model, and there is a newer version, that one is converted (R6).
+            raise Problem(
+                Code.SOURCE_DELETED,
+                f"{path} was deleted or replaced while it was being sent to the service. "
+                "Upload the model again to convert it.",
+            ) from None
 
     async def write(
         self, name: str, chunks: AsyncIterator[bytes], *, content_type: str | None = None
@@ -55,3 +65,7 @@ class Copies:
     async def note(self, service_id: str) -> None:
         """Records the service's id of the conversion."""
         await self._run.note(service_id)
+
+    def warn(self, warning: Warned) -> None:
+        """Says something in the conversion's manifest."""
+        self._run.warn(warning)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from shared.clients.model_derivative_webhook import LARGEST, PATH, SIGNATURE, source_of
 from shared.conversion import Status
 from shared.embedded.tokens import Tokens
 from shared.overview import MOST, BadCursor
@@ -60,6 +61,24 @@ def router(app: "App") -> APIRouter:
             return Response(status_code=404)
         if await app.lifecycle.make_due(name, conversion_id):
             await app.storage.enqueue(app.settings.transfer_queue, {"record": name})
+        return Response(status_code=204)
+
+    @routes.post(PATH)
+    async def webhook(request: Request) -> Response:
+        """Model Derivative says that a translation has ended: the conversion is asked next."""
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LARGEST:
+                return Response(status_code=413)
+        if app.webhook is None or not app.webhook.verifies(bytes(body), request.headers.get(SIGNATURE)):
+            event("callback.forged")
+            return Response(status_code=404)
+        source = source_of(bytes(body))
+        if source is not None:
+            name = f"{source.record}.json"
+            if await app.lifecycle.make_due(name, source.id):
+                await app.storage.enqueue(app.settings.transfer_queue, {"record": name})
         return Response(status_code=204)
 
     return routes

@@ -20,6 +20,7 @@ from shared.conversion import (
     Conversion,
     ConversionSettings,
     Issue,
+    Kept,
     Message,
     OutputFile,
     Status,
@@ -93,6 +94,7 @@ class Manifest(_Value):
     settings_hash: str | None = None
     timings: Timings
     derivatives: tuple[Derivative, ...] = ()
+    kept: tuple[Kept, ...] = ()
     logs: tuple[OutputFile, ...] = ()
     messages: tuple[Message, ...] = ()
     errors: tuple[Issue, ...] = ()
@@ -145,6 +147,7 @@ def build(conversion: Conversion, now: datetime) -> Manifest:
             steps={step.value: round(seconds, 3) for step, seconds in conversion.steps.items()},
         ),
         derivatives=derivatives,
+        kept=outcome.kept,
         logs=outcome.logs,
         messages=messages,
         errors=_issues(conversion, messages, "error"),

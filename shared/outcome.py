@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from shared import clients
 from shared.clients import Progress, Warned
-from shared.conversion import Message, Outcome, OutputFile, Status
+from shared.conversion import Kept, Message, Outcome, OutputFile, Status
 from shared.problems import Code
 from shared.storage import BlobHead
 
@@ -15,7 +15,7 @@ def told(messages: tuple[Message, ...], warnings: tuple[Warned, ...]) -> tuple[M
     for warning in warnings:
         details = ", ".join(f"{key}: {value}" for key, value in warning.details.items())
         message = Message(
-            type="warning",
+            type="error" if warning.is_error else "warning",
             code=warning.code,
             message=f"{warning.title} ({details})" if details else warning.title,
         )
@@ -33,6 +33,7 @@ def reported(progress: Progress) -> Outcome:
         code=None if succeeded else _code(progress.code),
         message=None if succeeded else progress.message,
         files=files,
+        kept=tuple(Kept(output_type=one.type, guid=one.guid, name=one.name) for one in progress.kept),
         statistics=dict(progress.statistics),
     )
 
@@ -83,7 +84,7 @@ def collected(outcome: Outcome, there: Mapping[str, BlobHead]) -> Outcome:
         for path, file in stated.items()
         if path not in there or (file.size >= 0 and there[path].size != file.size)
     ]
-    if short or not files:
+    if short or not (files or outcome.kept):
         return Outcome(
             status=Status.FAILED,
             code=Code.MISSING_OUTPUT,

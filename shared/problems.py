@@ -59,7 +59,8 @@ class ServiceFault(Exception):
     """A call to a conversion service that did not do its work.
 
     ``transient`` faults are tried again, no sooner than ``retry_after`` seconds; others end the
-    conversion. ``trace_id`` is the service's own name for the call (``MS-CV``).
+    conversion. So do those that are to be expected ``while_new``, in the grace time after the start, but not
+    before it has passed. ``trace_id`` is the service's own name for the call (``MS-CV``).
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class ServiceFault(Exception):
         transient: bool,
         retry_after: float | None = None,
         trace_id: str | None = None,
+        while_new: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.while_new = while_new
         self.transient = transient
         self.retry_after = retry_after
         self.trace_id = trace_id

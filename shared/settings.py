@@ -19,6 +19,8 @@ CONNECTION = "MODEL_STORAGE"
 
 SERVICES = ("remote-rendering", "model-derivative", "api2convert")
 
+_SHORTEST_TOKEN = 16
+
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -68,6 +70,16 @@ class Settings(BaseSettings):
     remote_rendering_account_key: str | None = Field(None, repr=False)
     remote_rendering_account_domain: str | None = None
     remote_rendering_token: str | None = Field(None, repr=False)
+
+    # The Model Derivative API: Autodesk's with an application's id, else the bundle's own if it serves one.
+    model_derivative_url: str = "https://developer.api.autodesk.com"
+    model_derivative_client_id: str | None = None
+    model_derivative_client_secret: str | None = Field(None, repr=False)
+    model_derivative_region: Literal["US", "EMEA", "AUS", "CAN", "DEU", "IND", "JPN", "GBR"] = "US"
+    model_derivative_bucket: str | None = Field(None, pattern=r"^[-_.a-z0-9]{3,128}$")
+    model_derivative_emea_path: bool = False
+    model_derivative_delete_uploads: bool = True
+    model_derivative_webhook_token: str | None = Field(None, repr=False)
 
     # The embedded service.
     embedded_apis: str = "remote-rendering"
@@ -132,6 +144,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is none of {', '.join(SERVICES)}")
         return value
 
+    @field_validator("model_derivative_webhook_token")
+    @classmethod
+    def _are_long(cls, value: str | None) -> str | None:
+        if any(len(token) < _SHORTEST_TOKEN for token in _names(value or "")):
+            raise ValueError(f"a token has at least {_SHORTEST_TOKEN} characters")
+        return value
+
     @field_validator("embedded_blob_url")
     @classmethod
     def _has_account(cls, value: str) -> str:
@@ -166,6 +185,10 @@ class Settings(BaseSettings):
                 "REMOTE_RENDERING_ENDPOINT: set it to a region or URL "
                 "(WEBSITE_HOSTNAME, which gives the bundle's own address, is not set either)"
             )
+        if (self.model_derivative_client_id is None) != (self.model_derivative_client_secret is None):
+            raise ValueError(
+                "MODEL_DERIVATIVE_CLIENT_ID and MODEL_DERIVATIVE_CLIENT_SECRET: set both or none"
+            )
         if self.remote_rendering_endpoint is not None and self.remote_rendering_account_id is None:
             raise ValueError("REMOTE_RENDERING_ACCOUNT_ID: needed with REMOTE_RENDERING_ENDPOINT")
         return self
@@ -188,6 +211,11 @@ class Settings(BaseSettings):
         if self.default_formats is None:
             return built_in
         return {**built_in, self.default_service: json.loads(self.default_formats)}
+
+    @property
+    def webhook_tokens(self) -> tuple[str, ...]:
+        """What Model Derivative's webhook is signed with, the newest first."""
+        return tuple(_names(self.model_derivative_webhook_token or ""))
 
     @property
     def own_url(self) -> str | None:

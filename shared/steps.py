@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared import manifest, paths
-from shared.clients import ConversionService, InputFile, Order, Place
+from shared.clients import ConversionService, InputFile, Order, Place, Warned
 from shared.conversion import Conversion, Message, Outcome, Status, Step
 from shared.copies import Copies
 from shared.in_flight import Held, NotOurs
@@ -221,7 +221,7 @@ class Run:
             due_at=now + timedelta(seconds=self._tools.pace.poll_floor),
             started_at=now,
             trace_id=started.trace_id or self.conversion.trace_id,
-            callback=order.callback is not None,
+            callback=order.callback is not None and started.calls_back,
             messages=told(self.conversion.messages, started.warnings),
         )
 
@@ -286,6 +286,10 @@ class Run:
         if self.conversion.service_id != service_id:
             await self._save(service_id=service_id)
 
+    def warn(self, warning: Warned) -> None:
+        """Says something in the manifest; the next write of the record takes it along."""
+        self._note(messages=told(self.conversion.messages, (warning,)))
+
     @property
     def tools(self) -> Tools:
         """What the steps work with."""
@@ -333,7 +337,21 @@ class Run:
                 transient=True,
                 retry_after=wait + _jitter(2.0),
             )
-        return self._tools.services[name]
+        service = self._tools.services.get(name)
+        if service is None:
+            raise ServiceFault(
+                Code.INVALID_SETTINGS,
+                f"{name} is not set up in this app any more. Add its app settings again, and delete the "
+                "manifest to convert again.",
+                transient=False,
+            )
+        return service
+
+    def _is_new(self) -> bool:
+        """Whether the service was asked for the conversion only lately."""
+        started_at = self.conversion.started_at
+        grace = timedelta(seconds=self._tools.pace.grace)
+        return started_at is not None and self._tools.now() < started_at + grace
 
     def _is_late(self, by: float = 0.0) -> bool:
         deadline = self.conversion.deadline
@@ -459,7 +477,8 @@ class Run:
         conversion = self.conversion
         self._note(trace_id=fault.trace_id or conversion.trace_id)
         bad_replies = conversion.bad_replies + 1 if fault.code is Code.SERVICE_BAD_REPLY else 0
-        if not fault.transient or bad_replies >= _MOST_BAD_REPLIES:
+        transient = fault.transient or (fault.while_new and self._is_new())
+        if not transient or bad_replies >= _MOST_BAD_REPLIES:
             return await self._end(Problem(fault.code, fault.message))
         if self._is_late():
             return await self._end(

@@ -98,7 +98,7 @@ class Tick:
 
     def _limit(self, item: Listed) -> int | None:
         assert item.service is not None
-        return self._tools.services[item.service].starts_per_minute
+        return self._tools.starts_per_minute(item.service)
 
     async def _since_last(self) -> float:
         """Seconds since starts were handed out last, here or on another instance; at most a minute."""

@@ -73,7 +73,12 @@ class Tools:
 
     def hands_out(self, service: ServiceName) -> bool:
         """Whether the tick alone may start conversions at the service, because it counts them."""
-        return self.max_in_flight > 0 or self.services[service].starts_per_minute is not None
+        return self.max_in_flight > 0 or self.starts_per_minute(service) is not None
+
+    def starts_per_minute(self, service: ServiceName) -> int | None:
+        """How many starts the service takes; None where it does not say, or is set up no more."""
+        client = self.services.get(service)
+        return client.starts_per_minute if client is not None else None
 
     async def head(self, path: str) -> BlobHead | None:
         """The model at ``path``, also where its name would make a client leave the container."""
@@ -87,20 +92,22 @@ class Tools:
 
     async def cancel(self, conversion: Conversion) -> None:
         """Tells the service that nobody wants the conversion any more, where it can be told."""
-        if conversion.service is None or conversion.service_id is None:
+        service = self.services.get(conversion.service) if conversion.service else None
+        if service is None or conversion.service_id is None:
             return
         try:
-            await self.services[conversion.service].cancel(conversion.service_id)
+            await service.cancel(conversion.service_id)
         except ServiceFault as fault:
             # What it still writes goes to a folder that nothing refers to.
             event("service.cancel-failed", conversion, level=logging.WARNING, code=fault.code)
 
     async def dispose(self, conversion: Conversion) -> None:
         """Deletes what the conversion left at the service, where it can be deleted."""
-        if conversion.service is None or conversion.service_id is None:
+        service = self.services.get(conversion.service) if conversion.service else None
+        if service is None or conversion.service_id is None:
             return
         try:
-            await self.services[conversion.service].dispose(conversion.service_id)
+            await service.dispose(conversion.service_id)
         except ServiceFault as fault:
             event("service.dispose-failed", conversion, level=logging.WARNING, code=fault.code)
 

@@ -82,9 +82,13 @@ class Pipeline:
         requests = await self.requests()
         for request in requests:
             await self.run(request)
+        await self.transfer()
+        return len(requests)
+
+    async def transfer(self) -> None:
+        """Works off what `transfer_files` would."""
         while message := await self._receive(self.app.settings.transfer_queue):
             await self.app.lifecycle.advance(message["record"], transfers=True)
-        return len(requests)
 
     async def requests(self) -> list[str]:
         """Takes what the embedded service's queue holds: the requests to :meth:`run`."""

@@ -87,6 +87,10 @@ def test_one_message_names_every_setting_that_is_missing_or_wrong(monkeypatch: p
         ({"WEBSITE_HOSTNAME": None}, "REMOTE_RENDERING_ENDPOINT"),
         ({"REMOTE_RENDERING_ENDPOINT": "westeurope"}, "REMOTE_RENDERING_ACCOUNT_ID"),
         ({"REMOTE_RENDERING_ACCOUNT_ID": "me"}, "REMOTE_RENDERING_ACCOUNT_ID: must be a UUID"),
+        ({"MODEL_DERIVATIVE_CLIENT_ID": "me"}, "MODEL_DERIVATIVE_CLIENT_SECRET: set both or none"),
+        ({"MODEL_DERIVATIVE_REGION": "MARS"}, "MODEL_DERIVATIVE_REGION"),
+        ({"MODEL_DERIVATIVE_BUCKET": "My Bucket"}, "MODEL_DERIVATIVE_BUCKET"),
+        ({"MODEL_DERIVATIVE_WEBHOOK_TOKEN": "long enough for all,short"}, "MODEL_DERIVATIVE_WEBHOOK_TOKEN"),
         ({"DEADLINE_SECONDS": "0"}, "DEADLINE_SECONDS"),
         ({"REFERENCE_READ_BYTES": "2000000"}, "REFERENCE_READ_BYTES"),
         ({"DEFAULT_SERVICE": "acme"}, "DEFAULT_SERVICE"),
@@ -117,9 +121,18 @@ def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         REMOTE_RENDERING_ACCOUNT_ID=GOOD["EMBEDDED_ACCOUNT_ID"],
         REMOTE_RENDERING_ACCOUNT_KEY=SECRET + " two",
         REMOTE_RENDERING_TOKEN=SECRET + " three",
+        MODEL_DERIVATIVE_CLIENT_ID="me",
+        MODEL_DERIVATIVE_CLIENT_SECRET=SECRET + " four",
+        MODEL_DERIVATIVE_WEBHOOK_TOKEN=SECRET + " five",
     )
     assert SECRET not in repr(settings) + str(settings)
     assert KEY not in repr(settings) + str(settings)
+
+
+def test_the_newest_token_of_the_webhook_stands_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch).webhook_tokens == ()
+    settings = read(monkeypatch, MODEL_DERIVATIVE_WEBHOOK_TOKEN="the newest token, the one before it")
+    assert settings.webhook_tokens == ("the newest token", "the one before it")
 
 
 def test_an_empty_setting_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:

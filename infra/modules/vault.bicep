@@ -5,6 +5,8 @@ param tags object
 param isPrivate bool
 @secure()
 param remoteRenderingAccountKey string
+@secure()
+param modelDerivativeClientSecret string
 @description('Used once: a deployment that finds a key leaves it as it is.')
 @secure()
 param newAccountKey string = newGuid()
@@ -46,5 +48,14 @@ resource remoteRenderingKey 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if 
   properties: {
     value: remoteRenderingAccountKey
     contentType: 'Account key of the Remote Rendering service'
+  }
+}
+
+resource modelDerivativeSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(modelDerivativeClientSecret)) {
+  parent: vault
+  name: 'model-derivative-client-secret'
+  properties: {
+    value: modelDerivativeClientSecret
+    contentType: 'Client secret of the application at Autodesk'
   }
 }

@@ -55,6 +55,9 @@ class Transfer(Protocol):
     async def note(self, service_id: str) -> None:
         """Records the service's id of the conversion, before the step that must not be done twice."""
 
+    def warn(self, warning: "Warned") -> None:
+        """Says something in the conversion's manifest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -94,20 +97,24 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something a person should know about a conversion that goes on, or went well."""
+    """Something a person should know about a conversion that goes on, or went well. ``is_error`` is for
+    what the service itself calls one."""
 
     code: str
     title: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """`service_id` is the service's own name for the conversion, `trace_id` for the call."""
+    """`service_id` is the service's own name for the conversion, `trace_id` for the call. `calls_back` says
+    whether it will tell of the end, at `order.callback` or another address of ours."""
 
     service_id: str
     trace_id: str | None = None
     warnings: tuple[Warned, ...] = ()
+    calls_back: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,15 @@ class OutputFile:
     sha256: str | None = None
     content_type: str | None = None
     role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A derivative that can be viewed at the service, and not be fetched; `guid` is its name there."""
+
+    type: str
+    guid: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +156,7 @@ class Progress:
     warnings: tuple[Warned, ...] = ()
     statistics: Mapping[str, Any] = field(default_factory=dict)
     trace_id: str | None = None
+    kept: tuple[Kept, ...] = ()
 
 
 class ConversionService(Protocol):
@@ -204,6 +221,7 @@ class ConversionService(Protocol):
 __all__ = [
     "ConversionService",
     "InputFile",
+    "Kept",
     "Order",
     "OutputFile",
     "Place",

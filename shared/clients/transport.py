@@ -5,11 +5,12 @@ is stripped of secrets before it is repeated.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -37,6 +38,7 @@ class Reply:
     body: Mapping[str, Any]
     headers: httpx.Headers
     trace_id: str | None
+    status: int = 200
 
 
 class Unreachable(ServiceFault):
@@ -49,6 +51,14 @@ class Unreachable(ServiceFault):
 
 class Unauthenticated(ServiceFault):
     """401: the credentials are wrong, or were good once."""
+
+
+class NotFound(ServiceFault):
+    """404, with the meaning that the caller gives it."""
+
+
+class Conflicting(ServiceFault):
+    """409: it is there already, or somebody is at it."""
 
 
 class Transport:
@@ -70,34 +80,29 @@ class Transport:
         *,
         headers: Mapping[str, str],
         body: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
         not_found: tuple[Code, str],
         secrets: Iterable[str] = (),
+        may_be_empty: bool = False,
     ) -> Reply:
-        """Send one request and read its JSON object.
+        """Send one request, with a JSON `body` or a `form`, and read the answer's JSON object.
 
-        `not_found` is what a 404 means here; `secrets` are never repeated from an answer.
+        `not_found` is what a 404 means here; `secrets` are never repeated from an answer, which
+        `may_be_empty` where there is nothing to say.
 
         Raises:
             ServiceFault: transient for 408, 429, 5xx, the network and answers that are not whole.
         """
         try:
             async with asyncio.timeout(_CALL_SECONDS):
-                response, content = await self._exchange(method, url, headers, body)
-        except (TimeoutError, httpx.TimeoutException):
-            raise self._unreachable(url, "did not answer in time", unresolved=False) from None
-        except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
-            self._bad(f"broke off its answer ({type(error).__name__})", None)
-        except httpx.InvalidURL:
-            raise ServiceFault(
-                Code.INVALID_SETTINGS, f"The address of {self._service} is no valid URL.", transient=False
-            ) from None
-        except httpx.HTTPError as error:
-            unresolved = _is_unknown_name(error)
-            what = "has no address: the name is unknown" if unresolved else "cannot be reached"
-            raise self._unreachable(url, f"{what} ({type(error).__name__})", unresolved) from None
+                response, content = await self._exchange(method, url, headers, body, form)
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._broken(url, error) from None
         trace_id = _trace(response.headers.get(self._trace_header))
         if response.status_code >= 300:
             self._refuse(response, content, not_found, tuple(secrets), trace_id)
+        if may_be_empty and not content:
+            return Reply({}, response.headers, trace_id, response.status_code)
         try:
             parsed = json.loads(content)
         except (ValueError, RecursionError):
@@ -109,17 +114,48 @@ class Transport:
             parsed = json.loads(json.dumps(parsed, ensure_ascii=False).encode("utf-8", "replace"))
         if not isinstance(parsed, dict):
             self._bad(f"answered {response.status_code} with JSON that is no object", trace_id)
-        return Reply(parsed, response.headers, trace_id)
+        return Reply(parsed, response.headers, trace_id, response.status_code)
+
+    async def put(self, url: str, chunks: AsyncIterator[bytes], length: int) -> tuple[int, str | None]:
+        """Send `length` bytes to an address that carries its own right; the answer's status, and its ETag.
+
+        Raises:
+            ServiceFault: transient, where nothing answered.
+        """
+        headers = {"Content-Length": str(length)}
+        try:
+            async with self._client(url).stream("PUT", url, headers=headers, content=chunks) as response:
+                return response.status_code, response.headers.get("ETag")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._broken(url, error) from None
+
+    @contextlib.asynccontextmanager
+    async def download(self, url: str, *, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
+        """An answer of any status, whose body is read piece by piece; no redirect is followed.
+
+        Raises:
+            ServiceFault: transient, where nothing answers, or the answer breaks off.
+        """
+        try:
+            async with self._client(url).stream("GET", url, headers=dict(headers)) as response:
+                yield response
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._broken(url, error) from None
 
     async def close(self) -> None:
         for client in self._clients.values():
             await client.aclose()
 
     async def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any] | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        form: Mapping[str, str] | None,
     ) -> tuple[httpx.Response, bytes]:
         client = self._client(url)
-        async with client.stream(method, url, headers=dict(headers), json=body) as response:
+        async with client.stream(method, url, headers=dict(headers), json=body, data=form) as response:
             content = bytearray()
             async for chunk in response.aiter_bytes():
                 content += chunk
@@ -157,7 +193,7 @@ class Transport:
             )
         if status == 404:
             code, message = not_found
-            raise ServiceFault(code, message, transient=False, trace_id=trace_id)
+            raise NotFound(code, message, transient=False, trace_id=trace_id)
         if status in (408, 429) or status >= 500:
             raise ServiceFault(
                 Code.SERVICE_THROTTLED if status == 429 else Code.SERVICE_UNAVAILABLE,
@@ -173,7 +209,7 @@ class Transport:
                 transient=False,
                 trace_id=trace_id,
             )
-        raise ServiceFault(
+        raise (Conflicting if status == 409 else ServiceFault)(
             Code.SERVICE_REFUSED,
             f"{self._service} refused the request with {status}{said}",
             transient=False,
@@ -184,6 +220,24 @@ class Transport:
         raise ServiceFault(
             Code.SERVICE_BAD_REPLY, f"{self._service} {what}.", transient=True, trace_id=trace_id
         ) from None
+
+    def _broken(self, url: str, error: Exception) -> ServiceFault:
+        """What became of a call that httpx gave up, without httpx's own words."""
+        if isinstance(error, TimeoutError | httpx.TimeoutException):
+            return self._unreachable(url, "did not answer in time", unresolved=False)
+        if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError):
+            return ServiceFault(
+                Code.SERVICE_BAD_REPLY,
+                f"{self._service} broke off its answer ({type(error).__name__}).",
+                transient=True,
+            )
+        if isinstance(error, httpx.InvalidURL):
+            return ServiceFault(
+                Code.INVALID_SETTINGS, f"The address of {self._service} is no valid URL.", transient=False
+            )
+        unresolved = _is_unknown_name(error)
+        what = "has no address: the name is unknown" if unresolved else "cannot be reached"
+        return self._unreachable(url, f"{what} ({type(error).__name__})", unresolved)
 
     def _unreachable(self, url: str, what: str, unresolved: bool) -> "Unreachable":
         return Unreachable(f"{self._service} at {urlsplit(url).hostname} {what}.", unresolved)
@@ -245,13 +299,20 @@ def _trace(value: str | None) -> str | None:
     return value if value and re.fullmatch(r"[!-~]{1,128}", value) else None
 
 
+#: The other words that services have for the reason of a refusal.
+_REASONS = ("diagnostic", "diagnostics", "developerMessage", "reason")
+
+
 def _message(content: bytes) -> str:
-    """What an error says: `{"error": "text"}`, or `{"error": {"code", "message"}}`."""
+    """What an error says: `{"error": "text"}`, `{"error": {"code", "message"}}`, or one of _REASONS."""
     try:
-        error = json.loads(content)["error"]
-    except (ValueError, RecursionError, KeyError, TypeError):
+        said = json.loads(content)
+    except (ValueError, RecursionError):
         return ""
-    return ": ".join(part for part in error_of(error) if part)
+    if not isinstance(said, dict):
+        return ""
+    reasons = [said[name] for name in _REASONS if isinstance(said.get(name), str)]
+    return ": ".join(part for part in (*error_of(said.get("error")), *dict.fromkeys(reasons)) if part)
 
 
 def error_of(error: Any) -> tuple[str | None, str | None]:

@@ -36,14 +36,19 @@ def answer(status: int, body: Any = None, **headers: str) -> bytes:
 
 @dataclass
 class Service:
-    """`says` maps the last segment of a path to its answers, one after the other; the last one stays."""
+    """`says` maps the last segment of a path, without its query, to its answers, one after the other; the
+    last one stays."""
 
     url: str = ""
     says: dict[str, list[Answer | Callable[[Asked], Answer]]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
 
     def asked_for(self, last: str) -> list[Asked]:
-        return [asked for asked in self.asked if asked.path.rpartition("/")[2] == last]
+        return [asked for asked in self.asked if _last(asked.path) == last]
+
+
+def _last(path: str) -> str:
+    return path.partition("?")[0].rpartition("/")[2]
 
 
 @asynccontextmanager
@@ -60,7 +65,7 @@ async def running() -> AsyncIterator[Service]:
             raw = await reader.readexactly(int(headers.get("content-length", "0")))
             asked = Asked(method, path, headers, raw)
             service.asked.append(asked)
-            answers = service.says[path.rpartition("/")[2]]
+            answers = service.says[_last(path)]
             said = answers.pop(0) if len(answers) > 1 else answers[0]
             said = said(asked) if callable(said) else said
             if said is None:

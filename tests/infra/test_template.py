@@ -40,6 +40,7 @@ FLAGS: list[dict[str, Any]] = [
     {"oneStorageAccount": True},
     {"privateNetwork": True},
     {"oneStorageAccount": True, "privateNetwork": True, "alertEmails": ["somebody@example.com"]},
+    {"modelDerivativeClientId": "the-app", "modelDerivativeClientSecret": "planted-secret"},
     {"remoteRenderingEndpoint": "https://service.example", "remoteRenderingAccountKey": "planted-secret"},
 ]
 
@@ -75,6 +76,17 @@ def test_a_service_of_ones_own_brings_its_settings_and_its_key_by_key_vault() ->
     assert setting_faults(deployment) == []
     key = app_settings(deployment)["REMOTE_RENDERING_ACCOUNT_KEY"]
     assert key.startswith("@Microsoft.KeyVault(") and "SecretName=remote-rendering-account-key" in key
+
+
+def test_an_application_at_autodesk_brings_its_settings_and_its_secret_by_key_vault() -> None:
+    deployment = planted(
+        INFRA, modelDerivativeClientId="the-app", modelDerivativeClientSecret="planted-secret"
+    )
+    assert setting_faults(deployment) == []
+    settings = app_settings(deployment)
+    assert settings["MODEL_DERIVATIVE_CLIENT_ID"] == "the-app"
+    secret = settings["MODEL_DERIVATIVE_CLIENT_SECRET"]
+    assert secret.startswith("@Microsoft.KeyVault(") and "SecretName=model-derivative-client-secret" in secret
 
 
 def test_a_setting_that_the_code_does_not_know_is_found(infra_copy: Plant) -> None:

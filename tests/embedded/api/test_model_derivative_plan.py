@@ -7,8 +7,8 @@ import pytest
 
 from shared.embedded.api.model_derivative import plan as module
 from shared.embedded.api.model_derivative.plan import NotMade, groups, plan, sources
-from shared.embedded.api.model_derivative.seed import Format
 from shared.embedded.engine.formats import READS, WRITES, check_output
+from shared.model_derivative_formats import Format
 from shared.problems import Code, Problem
 
 

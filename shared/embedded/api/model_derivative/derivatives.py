@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
-from shared.embedded.api.model_derivative import seed
+from shared import model_derivative_formats as seed
 from shared.embedded.api.model_derivative.access import READ, VIEW, WRITE, Access
 from shared.embedded.api.model_derivative.designs import Derivative, Design, Designs, folder
 from shared.embedded.api.model_derivative.manifests import file_of_urn, files_of, manifest, status_of

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
+from shared import model_derivative_formats as seed
 from shared import paths
-from shared.embedded.api.model_derivative import seed
 from shared.embedded.api.model_derivative.access import READ, WRITE, Access
 from shared.embedded.api.model_derivative.designs import (
     Derivative,

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from shared.embedded.api.model_derivative import seed
+from shared import model_derivative_formats as seed
 from shared.embedded.api.model_derivative.access import READ, Access
 from shared.embedded.api.model_derivative.designs import Design, Designs
 from shared.embedded.api.model_derivative.queries import Query

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
-from shared.embedded.api.model_derivative import seed
+from shared import model_derivative_formats as seed
 from shared.embedded.api.model_derivative.access import (
     BUCKET_CREATE,
     BUCKET_READ,

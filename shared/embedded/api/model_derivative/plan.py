@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.embedded.api.model_derivative.seed import WHOLE_MODEL, Format
 from shared.embedded.engine.formats import (
     OBJECT_IDS,
     READS,
@@ -16,6 +15,7 @@ from shared.embedded.engine.formats import (
     check_output,
     thumbnail_size,
 )
+from shared.model_derivative_formats import WHOLE_MODEL, Format
 from shared.problems import Problem
 
 ZIP = ".zip"

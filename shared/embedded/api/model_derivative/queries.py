@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.embedded.api.model_derivative.seed import invalid
+from shared.model_derivative_formats import invalid
 
 _OPERATORS = ("$in", "$prefix", "$eq", "$between", "$le", "$ge", "$contains")
 _MOST = 1000

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Request
 
-from shared.embedded.api.model_derivative import seed
+from shared import model_derivative_formats as seed
 from shared.embedded.api.replies import Refused
 from shared.problems import Code, Problem
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from shared.embedded.api.model_derivative import seed
+from shared import model_derivative_formats as seed
 from shared.embedded.api.model_derivative.access import CHANGE, READ, Access
 from shared.embedded.api.model_derivative.hooks import EVENTS, SYSTEM, Hook, Hooks, hook_json, new_hook_id
 from shared.embedded.api.model_derivative.refusals import object_of, refused, region_of, text_in

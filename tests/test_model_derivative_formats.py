@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.embedded.api.model_derivative import seed
+from shared import model_derivative_formats as seed
 from shared.problems import Code, Problem
 
 SOURCE = "urn:adsk.objects:os.object:modelderivative/A5.zip"
@@ -278,7 +278,7 @@ def test_an_attribute_without_a_workflow_is_ignored_with_a_note() -> None:
 
 
 def test_every_row_of_the_reference_is_in_the_documents_table() -> None:
-    document = (Path(__file__).parents[3] / "docs" / "model-derivative.md").read_text(encoding="utf-8")
+    document = (Path(__file__).parents[1] / "docs" / "model-derivative.md").read_text(encoding="utf-8")
     told = [line for line in document.splitlines() if line.startswith("| ")]
 
     def has(*words: str) -> bool:

@@ -143,9 +143,17 @@ class App:
     @cached_property
     def worker(self) -> "Worker":
         """The embedded service's worker, with its converter process."""
+        from shared.embedded.api.api2convert import service as api2convert
         from shared.embedded.worker import Worker
 
-        return Worker(self.settings, self.requests, self._containers, self._converter, self._outbound)
+        runners = {}
+        if formats.API2CONVERT in self.settings.serves:
+            runners[formats.API2CONVERT] = api2convert.runner(
+                self.settings, self.storage, self.requests, self._outbound, self._converter
+            )
+        return Worker(
+            self.settings, self.requests, self._containers, self._converter, self._outbound, runners
+        )
 
     @cached_property
     def asgi(self) -> "FastAPI":
@@ -153,7 +161,7 @@ class App:
         from shared.embedded.api.app import build_api
         from shared.http import router
 
-        api = build_api(self.settings, self.requests, self._containers, self._outbound)
+        api = build_api(self.settings, self.storage, self.requests, self._containers, self._outbound)
         api.include_router(router(self))
         return api
 

@@ -40,8 +40,19 @@ class Signer:
             )
         )
 
-    async def blob_sas(self, container: str, name: str, permissions: str, expires: datetime) -> str:
-        """A SAS of one blob (``sr=b``) with the rights ``permissions``; no leading ``?``."""
+    async def blob_sas(
+        self,
+        container: str,
+        name: str,
+        permissions: str,
+        expires: datetime,
+        *,
+        disposition: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """A SAS of one blob (``sr=b``) with the rights ``permissions``; no leading ``?``.
+
+        ``disposition`` and ``content_type`` replace the headers of a download."""
         return str(
             generate_blob_sas(
                 self._storage.account,
@@ -49,6 +60,8 @@ class Signer:
                 name,
                 permission=permissions,
                 expiry=expires,
+                content_disposition=disposition,
+                content_type=content_type,
                 **await self._signing(expires),
             )
         )

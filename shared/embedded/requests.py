@@ -240,6 +240,10 @@ class Requests:
         token = _place_token(page[-1]) if len(rest) > limit else None
         return [entry[0] for entry in found if entry is not None], token
 
+    async def forget(self, key: str) -> None:
+        """Deletes the record; a run that is at it ends without an effect on any record."""
+        await self._storage.delete(self._container, _name(key))
+
     async def claim(self, key: str, message: str) -> Held | None:
         """Takes the request for one run, or None if there is nothing to do.
 

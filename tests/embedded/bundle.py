@@ -17,11 +17,13 @@ from azure.storage.blob import generate_container_sas
 from fastapi import FastAPI
 
 from local.azurite import ACCOUNT, KEY, Azurite
+from shared.embedded.api.api2convert import service as api2convert
 from shared.embedded.api.app import build_api
 from shared.embedded.containers import Containers
 from shared.embedded.requests import Location, Record, Requests
 from shared.embedded.tokens import Tokens
 from shared.embedded.worker import Converts, Worker
+from shared.formats import API2CONVERT
 from shared.outbound import Outbound
 from shared.settings import Settings
 from shared.storage import Storage
@@ -96,7 +98,15 @@ class Bundle:
         )
 
     def worker(self, converter: Converts) -> Worker:
-        return Worker(self.settings, self.requests, self.containers, converter, self.outbound)
+        runner = api2convert.runner(self.settings, self.storage, self.requests, self.outbound, converter)
+        return Worker(
+            self.settings,
+            self.requests,
+            self.containers,
+            converter,
+            self.outbound,
+            {API2CONVERT: runner},
+        )
 
     async def upload(self, name: str, data: bytes) -> None:
         await self.storage.put(self.models, name, data, content_type="application/octet-stream")
@@ -160,7 +170,7 @@ async def start(azurite: Azurite, **settings: Any) -> AsyncIterator[Bundle]:
         requests = Requests(storage, chosen)
         containers = Containers(chosen, storage)
         outbound = Outbound(chosen)
-        api = build_api(chosen, requests, containers, outbound)
+        api = build_api(chosen, storage, requests, containers, outbound)
         yield Bundle(chosen, storage, requests, containers, outbound, api, models, converted)
 
 

@@ -16,27 +16,34 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.embedded.api import remote_rendering
+from shared.embedded.api.api2convert import refusals
+from shared.embedded.api.api2convert import service as api2convert
 from shared.embedded.api.remote_rendering_bodies import Translator
 from shared.embedded.api.replies import Refused, Reply
 from shared.embedded.containers import Containers
 from shared.embedded.requests import Requests
 from shared.embedded.tokens import Tokens
-from shared.formats import REMOTE_RENDERING
+from shared.formats import API2CONVERT, REMOTE_RENDERING
 from shared.outbound import Outbound
 from shared.settings import Settings
+from shared.storage import Storage
 from shared.telemetry import event, where
 
 _MESSAGES = {404: "There is no such resource.", 405: "The resource does not support this method."}
 _CODES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 500: "InternalServerError"}
 
 
-def build_api(settings: Settings, requests: Requests, containers: Containers, outbound: Outbound) -> FastAPI:
+def build_api(
+    settings: Settings, storage: Storage, requests: Requests, containers: Containers, outbound: Outbound
+) -> FastAPI:
     """The APIs that the settings turn on. More routes may be included; their errors are shaped too."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     if REMOTE_RENDERING in settings.serves:
         tokens = Tokens(settings, requests.now)
         translator = Translator(containers, outbound)
         app.include_router(remote_rendering.router(requests, tokens, translator, settings.own_url))
+    if API2CONVERT in settings.serves:
+        app.include_router(api2convert.router(settings, storage, requests, outbound))
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -67,6 +74,8 @@ def _failure(
     text = message or _MESSAGES.get(status, "The request cannot be served.")
     if scope["path"].lower().startswith("/v1/"):
         return Reply(remote_rendering.v1_error(text), status, headers)
+    if scope["path"].startswith("/v2/"):
+        return Reply(refusals.body_of(status, text), status, headers)
     return Reply(remote_rendering.error(_CODES.get(status, "BadRequest"), text), status, headers)
 
 

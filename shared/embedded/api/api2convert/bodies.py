@@ -60,8 +60,8 @@ async def read(request: Request, most: int) -> Any:
 def too_large(most: int) -> Exception:
     return refused(
         413,
-        f"At most {most / 1024**2:,.1f} MiB can be sent. Give a larger file as an input of type 'remote', with "
-        "an https address as its 'source': it is then fetched by the service, and not limited by its memory.",
+        f"At most {most / 1024**2:,.1f} MiB can be sent. Give a larger file as an input of type 'remote', "
+        "with an https address as its 'source': the service then fetches it, and its memory is no limit.",
     )
 
 
@@ -167,9 +167,9 @@ class Bodies:
             catalogue.check_options(target, options)
         except Problem as problem:
             raise refused(400, problem.message) from None
-        metadata = (
-            object_in(item.get("metadata"), "metadata") if "metadata" in item or not old else old.metadata
-        )
+        metadata = old.metadata if old else {}
+        if "metadata" in item:
+            metadata = object_in(item["metadata"], "metadata")
         return Conversion(
             id=old.id if old else new_id(),
             target=target,

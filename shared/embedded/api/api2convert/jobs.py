@@ -58,7 +58,7 @@ def router(
     api = _Jobs(jobs, access, bodies, change, documents, most)
     routes = APIRouter(prefix="/v2/jobs")
     routes.post("")(api.create)
-    routes.get("")(api.list)
+    routes.get("")(api.page)
     routes.get("/{job_id}")(api.get)
     # The guide's own samples say POST where its text says PATCH.
     routes.api_route("/{job_id}", methods=["PATCH", "POST"])(api.patch)
@@ -114,7 +114,7 @@ class _Jobs:
         )
         return Reply(self._documents.job(job), 201, {"Idempotency-Key": key} if key else None)
 
-    async def list(self, request: Request) -> Response:
+    async def page(self, request: Request) -> Response:
         """The jobs of the account, newest first; for a job's token, that job. 204 where there is none."""
         chosen = await self._listed(request)
         status = request.query_params.get("status")
@@ -134,8 +134,8 @@ class _Jobs:
         token = header(request, "Token")
         if header(request, "Api-Key") or not token:
             self._access.account(request)
-            return await self._jobs.list()
-        chosen = [item for item in await self._jobs.list() if same(item.token, token_digest(token))]
+            return await self._jobs.listing()
+        chosen = [item for item in await self._jobs.listing() if same(item.token, token_digest(token))]
         if not chosen:
             raise bad_key()
         return chosen

@@ -33,7 +33,7 @@ def router(jobs: Jobs, access: Access, signer: Signer, documents: Documents, mos
     api = _Outputs(jobs, access, signer, documents, most)
     routes = APIRouter(prefix="/v2")
     every, one = "/jobs/{job_id}/output", "/jobs/{job_id}/output/{output_id}"
-    routes.get(every)(api.list)
+    routes.get(every)(api.every)
     routes.patch(every)(api.patch_every)
     routes.get(one)(api.get)
     routes.api_route(one, methods=["PATCH", "POST"])(api.patch)
@@ -76,7 +76,7 @@ class _Outputs:
         self._documents = documents
         self._most = most
 
-    async def list(self, job_id: str, request: Request) -> Response:
+    async def every(self, job_id: str, request: Request) -> Response:
         """The outputs, or those of one conversion or input."""
         job = await self._access.job(request, job_id)
         return Reply(self._documents.outputs(job, _chosen(job, request.query_params)))

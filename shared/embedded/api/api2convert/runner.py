@@ -7,7 +7,8 @@ only the run whose name stands in the job may change it.
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from shared.embedded.api.api2convert import catalogue, errors
@@ -153,7 +154,7 @@ class _Run:
         for item in job.inputs:
             await self._put_input(item.id, status="downloading")
             try:
-                one = await self._while_wanted(bring.one(item), lambda job, item=item: job.input(item.id))
+                one = await self._while_wanted(bring.one(item), partial(Job.input, input_id=item.id))
             except _Unwanted:
                 continue
             except InputError as error:
@@ -372,7 +373,7 @@ def _model_request(job_id: str, source: Brought, wanted: Wanted) -> Request:
         api=API2CONVERT,
         id=job_id,
         source=nowhere,
-        model=str(PurePosixPath(source.name)),
+        model=source.name,
         root=root if isinstance(root, str) else None,
         target=nowhere,
         outputs=(wanted,),

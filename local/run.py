@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient
 
-from local.azurite import AzuriteFailed
+from local.azurite import KEY, AzuriteFailed
 from local.bindings import AppBroken
 from local.config import ConfigError, own_values
 from local.host import ENDPOINTS, AlreadyRunning, published, running
@@ -49,11 +50,18 @@ async def serve() -> int:
     """Keeps the app up until it is interrupted."""
     async with running(ROOT, STATE, os.environ) as host:
         print(f"functions  {host.endpoints.functions}")
-        print(f"storage    {host.endpoints.storage}")
+        print(f"storage    {shown(host.endpoints.storage)}")
         print(f"account    {host.endpoints.account_id}")
         print(f"also in    {STATE / ENDPOINTS}; logs in {STATE / 'host.log'}", flush=True)
         await host.failed
     return 0
+
+
+def shown(connection: str) -> str:
+    """A connection string for the screen: without its secret, unless that is Azurite's public key."""
+    if KEY in connection:
+        return connection
+    return re.sub(r"((?:AccountKey|SharedAccessSignature)=)[^;]*", r"\1…", connection)
 
 
 async def convert(model: Path) -> int:

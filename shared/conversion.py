@@ -173,7 +173,8 @@ class Conversion(_Value):
 
     ``rev`` is new with every write, so that a write whose reply was lost is recognised. ``tries`` counts
     the claims of the present step that nobody completed, ``faults`` the service's transient failures in a
-    row. ``drop`` names folders that nothing will refer to once this conversion has its manifest.
+    row, ``bad_replies`` how many of the last of them were replies that made no sense, ``fault`` what the
+    last one said. ``drop`` names folders that nothing will refer to once this conversion has its manifest.
     """
 
     id: str
@@ -185,6 +186,8 @@ class Conversion(_Value):
     rev: str
     tries: int = 0
     faults: int = 0
+    bad_replies: int = 0
+    fault: str | None = None
     accepted_at: datetime
     due_at: datetime
     started_at: datetime | None = None

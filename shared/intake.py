@@ -43,7 +43,7 @@ class ResolvedSettings:
         """The settings.
 
         Raises:
-            Problem: ``invalid-settings``, naming the file and the key.
+            Problem: ``invalid-settings``, naming the file and the key, or ``invalid-name``.
         """
         if self.settings is None:
             assert self.problem is not None
@@ -73,7 +73,14 @@ class Intake:
         self._read_bytes = read_bytes
 
     async def settings_of(self, path: str) -> ResolvedSettings:
-        """The settings of a model: of its own sidecar, its folder's, the container's, or the app's."""
+        """The settings of a model: of its own sidecar, its folder's, the container's, or the app's.
+
+        A model whose own name is unsafe has none: nothing beside it can be named either.
+        """
+        try:
+            paths.check(path)
+        except Problem as problem:
+            return ResolvedSettings(problem.code, problem=problem)
         folder = path.rpartition("/")[0]
         names = [
             path + formats.SIDECAR_SUFFIX,

@@ -8,6 +8,8 @@ from shared.conversion import Message, Outcome, OutputFile, Status
 from shared.problems import Code
 from shared.storage import BlobHead
 
+_LONGEST_CODE = 100
+
 
 def told(messages: tuple[Message, ...], warnings: tuple[Warned, ...]) -> tuple[Message, ...]:
     for warning in warnings:
@@ -28,7 +30,7 @@ def reported(progress: Progress) -> Outcome:
     succeeded = progress.status is Status.SUCCESS
     return Outcome(
         status=Status.SUCCESS if succeeded else progress.status,
-        code=None if succeeded else Code.CONVERSION_FAILED if not progress.code else progress.code,
+        code=None if succeeded else _code(progress.code),
         message=None if succeeded else progress.message,
         files=files,
         statistics=dict(progress.statistics),
@@ -91,3 +93,8 @@ def collected(outcome: Outcome, there: Mapping[str, BlobHead]) -> Outcome:
             logs=(*logs, *files),
         )
     return outcome.model_copy(update={"files": tuple(files), "logs": tuple(logs)})
+
+
+def _code(said: str | None) -> str:
+    """The service's own code, in one line of a code's length."""
+    return " ".join((said or "").split())[:_LONGEST_CODE] or Code.CONVERSION_FAILED

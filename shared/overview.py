@@ -96,7 +96,7 @@ def _finished(blob: Any) -> dict[str, Any] | None:
         "id": metadata.get("conversion"),
         "endedAt": blob.last_modified.isoformat(),
     }
-    return told | ({"code": metadata["code"]} if "code" in metadata else {})
+    return told | ({"code": paths.from_metadata(metadata["code"])} if "code" in metadata else {})
 
 
 def _encode(token: str | None) -> str | None:
@@ -107,6 +107,6 @@ def _decode(cursor: str | None) -> str | None:
     if cursor is None:
         return None
     try:
-        return base64.urlsafe_b64decode(cursor.encode()).decode()
+        return base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError):
         raise BadCursor from None

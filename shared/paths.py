@@ -17,8 +17,8 @@ MANIFEST = "manifest.json"
 LONGEST_NAME = 1024
 MOST_SEGMENTS = 254
 
-# Room for "/<id>/<name of an output>" behind the path of a model.
-_LONGEST_PATH = 900
+# Room for "/<id>/<name of an output>" behind the path of a model: a file's name has up to 255 characters.
+_LONGEST_PATH = 700
 _MOST_PATH_SEGMENTS = 200
 _LONG = "~long"
 
@@ -37,6 +37,8 @@ def check(path: str) -> str:
         raise _refused(path, "is empty or starts with a slash")
     if any(segment in (".", "..") for segment in re.split(r"[/\\]", path)):
         raise _refused(path, "has a '.' or '..' segment, which storage clients resolve")
+    if "\\" in path:
+        raise _refused(path, "has a backslash, which storage takes for a slash")
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in path):
         raise _refused(path, "has a control character")
     if _units(path) > LONGEST_NAME or path.count("/") >= MOST_SEGMENTS:
@@ -51,12 +53,11 @@ def record(path: str) -> str:
 
 def folder(path: str) -> str:
     """The folder in the converted container that belongs to the model at ``path``; no trailing slash."""
-    unsafe = any(segment in ("", ".", "..") for segment in re.split(r"[/\\]", path))
+    # Azure drops dots at the end of a segment, and takes a backslash for a slash.
+    unsafe = "\\" in path or any(not segment or segment.endswith(".") for segment in path.split("/"))
     control = any(unicodedata.category(char) in ("Cc", "Cs") for char in path)
-    # Azure drops trailing dots and slashes of a segment at the end of a URL.
-    trailing = path.endswith(".")
     long = _units(path) > _LONGEST_PATH or path.count("/") >= _MOST_PATH_SEGMENTS
-    if unsafe or control or long or trailing or path.split("/", 1)[0] == _LONG:
+    if unsafe or control or long or path.split("/", 1)[0] == _LONG:
         return f"{_LONG}/{_digest(path)}"
     return path
 

@@ -28,6 +28,14 @@ _LEAST_BACK_OFF = 2.0
 _MOST_BACK_OFF = 300.0
 
 
+# What a call that worked makes of earlier ones that did not.
+_NO_FAULTS: dict[str, Any] = {"faults": 0, "bad_replies": 0, "fault": None}
+
+
+class _HeldBack(ServiceFault):
+    """The service was not called: it had asked, on another conversion's call, to be left alone."""
+
+
 class Changed(Exception):
     """The model is another version than the one that is being converted."""
 
@@ -93,7 +101,7 @@ class Run:
         seconds = max((now - begun).total_seconds(), 0.0)
         claim: dict[str, Any] = {
             "tries": 1,
-            "faults": 0,
+            **_NO_FAULTS,
             "due_at": now + timedelta(seconds=self._tools.pace.claim),
         }
         steps = before.steps | {before.step: before.steps.get(before.step, 0.0) + seconds}
@@ -130,7 +138,6 @@ class Run:
         grace_ends = conversion.accepted_at + timedelta(seconds=tools.pace.grace)
         if head.size == 0 and now < grace_ends:
             return await self._wait(grace_ends)
-        paths.check(conversion.path)
         resolved = await tools.intake.settings_of(conversion.path)
         self._note(settings=resolved.settings, settings_hash=resolved.digest)
         if stored and old and old.settings_hash == resolved.digest and old.source.etag == head.etag:
@@ -307,7 +314,7 @@ class Run:
         due_at = now + timedelta(seconds=wait)
         await self._save(
             due_at=min(due_at, conversion.deadline or due_at),
-            faults=0,
+            **_NO_FAULTS,
             status=progress.status,
             percent=progress.percent,
         )
@@ -320,8 +327,8 @@ class Run:
         assert name is not None
         wait = (self._tools.resume_at.get(name, self._tools.now()) - self._tools.now()).total_seconds()
         if wait > 0:
-            raise ServiceFault(
-                Code.SERVICE_UNAVAILABLE,
+            raise _HeldBack(
+                Code.SERVICE_THROTTLED,
                 f"{name} asked to be called less often.",
                 transient=True,
                 retry_after=wait + _jitter(2.0),
@@ -439,6 +446,8 @@ class Run:
         conversion = self.conversion
         await self._tools.cancel(conversion)
         last = f" Its last word was '{conversion.status}'." if conversion.service_id else ""
+        if conversion.fault is not None:
+            last = f" The last call failed: {conversion.fault}"
         raise Problem(
             Code.TIMEOUT,
             f"{conversion.service} did not finish within {self._tools.pace.deadline:g} s.{last} Delete the "
@@ -449,8 +458,8 @@ class Run:
         """A transient fault makes the step due later; any other ends the conversion."""
         conversion = self.conversion
         self._note(trace_id=fault.trace_id or conversion.trace_id)
-        hopeless = fault.code is Code.SERVICE_BAD_REPLY and conversion.faults + 1 >= _MOST_BAD_REPLIES
-        if not fault.transient or hopeless:
+        bad_replies = conversion.bad_replies + 1 if fault.code is Code.SERVICE_BAD_REPLY else 0
+        if not fault.transient or bad_replies >= _MOST_BAD_REPLIES:
             return await self._end(Problem(fault.code, fault.message))
         if self._is_late():
             return await self._end(
@@ -461,6 +470,10 @@ class Run:
                 )
             )
         now = self._tools.now()
+        if isinstance(fault, _HeldBack):
+            due_at = now + timedelta(seconds=fault.retry_after or 0.0)
+            await self._save(tries=0, due_at=min(due_at, conversion.deadline or due_at))
+            return False
         back_off = min(_LEAST_BACK_OFF * 2**conversion.faults, _MOST_BACK_OFF)
         wait = max(fault.retry_after or 0.0, back_off - _jitter(back_off / 2))
         if fault.code is Code.SERVICE_THROTTLED and conversion.service:
@@ -475,7 +488,11 @@ class Run:
         )
         due_at = now + timedelta(seconds=wait)
         await self._save(
-            tries=0, faults=conversion.faults + 1, due_at=min(due_at, conversion.deadline or due_at)
+            tries=0,
+            faults=conversion.faults + 1,
+            bad_replies=bad_replies,
+            fault=fault.message,
+            due_at=min(due_at, conversion.deadline or due_at),
         )
         return False
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
@@ -30,6 +30,10 @@ JSON = "application/json"
 _PIECE = 4 * 1024 * 1024
 
 
+# A reply that is older than this says that our own count of the time is wrong.
+_SLOWEST_REPLY = timedelta(minutes=2)
+
+
 class Conflict(Exception):
     """A conditional write did not find the blob as it had to be (409 or 412, or it is gone)."""
 
@@ -39,8 +43,8 @@ class _Retry(AsyncRetryPolicy[Any, Any]):
 
     def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
         # Left by the storage client for its own policy, which fails over to secondary hosts.
-        options.pop("hosts", None)
-        options.pop("location_mode", None)
+        for name in ("hosts", "location_mode", "retry_to_secondary"):
+            options.pop(name, None)
         return super().configure_retries(options)
 
     async def send(self, request: Any) -> Any:
@@ -59,6 +63,7 @@ class Clock:
     def __init__(self) -> None:
         self._date = datetime.now(UTC)
         self._read_at = time.monotonic()
+        self._is_told = False
 
     def observe(self, response: Any) -> None:
         """Takes the Date of a reply, as the client's ``raw_response_hook``."""
@@ -66,10 +71,11 @@ class Clock:
         if not header:
             return
         date = parsedate_to_datetime(header)
-        # A Date has no fraction of a second: one that agrees must not set the time back.
-        if not timedelta(0) <= self.now() - date < timedelta(seconds=1):
+        # A Date has no fraction of a second, and a reply may be slow: neither sets the time back.
+        if not self._is_told or not timedelta(0) <= self.now() - date < _SLOWEST_REPLY:
             self._date = date
             self._read_at = time.monotonic()
+            self._is_told = True
 
     def now(self) -> datetime:
         """The time at the storage service, aware and in UTC."""
@@ -127,11 +133,14 @@ class Storage:
         clock = Clock()
         by_identity = settings.model_storage is None
 
-        def look_at(response: Any) -> None:
-            clock.observe(response)
-            if response.http_response.status_code == 403:
-                code = response.http_response.headers.get("x-ms-error-code")
-                raise denied(response.http_request, code, by_identity=by_identity)
+        def hook(service: Literal["blob", "queue"]) -> dict[str, Any]:
+            def look_at(response: Any) -> None:
+                clock.observe(response)
+                if response.http_response.status_code == 403:
+                    code = response.http_response.headers.get("x-ms-error-code")
+                    raise denied(response.http_request, code, service=service, by_identity=by_identity)
+
+            return {"raw_response_hook": look_at}
 
         options: dict[str, Any] = {
             "retry_policy": _Retry(
@@ -142,13 +151,12 @@ class Storage:
             ),
             "connection_timeout": 10,
             "read_timeout": 60,
-            "raw_response_hook": look_at,
         } | client_options
         given = options.pop("credential", None)
         if settings.model_storage is not None:
             storage = cls(
-                BlobServiceClient.from_connection_string(settings.model_storage, **options),
-                QueueServiceClient.from_connection_string(settings.model_storage, **options),
+                BlobServiceClient.from_connection_string(settings.model_storage, **hook("blob"), **options),
+                QueueServiceClient.from_connection_string(settings.model_storage, **hook("queue"), **options),
                 clock,
             )
             storage.account_key = getattr(storage.blob_service.credential, "account_key", None)
@@ -156,8 +164,8 @@ class Storage:
         assert settings.blob_service_uri is not None and settings.queue_service_uri is not None
         credential = given or ManagedIdentityCredential(client_id=settings.identity_client_id)
         storage = cls(
-            BlobServiceClient(settings.blob_service_uri, credential=credential, **options),
-            QueueServiceClient(settings.queue_service_uri, credential=credential, **options),
+            BlobServiceClient(settings.blob_service_uri, credential=credential, **hook("blob"), **options),
+            QueueServiceClient(settings.queue_service_uri, credential=credential, **hook("queue"), **options),
             clock,
         )
         storage.credential = credential

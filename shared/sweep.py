@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from shared import formats, paths
 from shared.in_flight import InFlight
 from shared.lifecycle import Lifecycle
-from shared.manifest import Manifests
+from shared.manifest import SETTLED, Manifests
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.telemetry import event
@@ -124,13 +124,16 @@ class Sweep:
         await self._tools.drop_outputs(f"{folder}/{conversion_id}")
 
     async def _is_news(self, sidecar: str, changed: datetime) -> bool:
-        """Whether a sidecar is newer than the manifest of its model."""
+        """Whether a sidecar is newer than the settings that its model was converted with."""
         model = formats.model_of_sidecar(sidecar)
         assert model is not None
         if self._storage.now() - changed > _RECENT:
             return False
         current = await self._storage.head(self._tools.converted, paths.manifest(model))
-        return current is not None and changed > current.last_modified
+        if current is None:
+            return False
+        settled = current.metadata.get(SETTLED)
+        return changed > (datetime.fromisoformat(settled) if settled else current.last_modified)
 
     async def _consider(self, found: list[str]) -> int:
         limit = asyncio.Semaphore(_AT_ONCE)

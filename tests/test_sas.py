@@ -130,7 +130,7 @@ async def test_with_an_identity_both_tokens_are_user_delegation_with_exactly_the
             # A token outlives neither its key, nor begins before it.
             assert moment(token["skt"]) <= begins
             assert moment(token["ske"]) >= expires
-        assert record.deadline - record.started_at < timedelta(hours=2)
+            assert record.deadline - record.started_at < timedelta(hours=2)
         await pipeline.settle()
         manifest = await pipeline.manifest("cube.stl")
         assert (manifest.status, manifest.errors) == (Status.SUCCESS, ())

@@ -23,7 +23,7 @@ def files(root: Path = ROOT) -> list[str]:
 
 
 def is_ignored(path: str, patterns: list[str]) -> bool:
-    """Whether a pattern names the file or a folder it is in. Of gitignore's language: ``name``, ``name/``, ``*``."""
+    """Whether a pattern names the file or a folder of it; ``name``, ``name/`` and ``*`` as git has them."""
     *folders, name = PurePosixPath(path).parts
     for pattern in patterns:
         if any(fnmatch(folder, pattern.rstrip("/")) for folder in folders):

@@ -131,8 +131,8 @@ class RemoteRendering:
     def check(self, extension: str, formats: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> None:
         """Refuse what cannot be converted, or asked for: see `ConversionService.check`."""
         if extension.lower() not in self.reads:
-            others = [service for service in services_that_read(extension) if service != self.name]
-            hint = f"{' and '.join(others)} can: name it as `service` in the settings" if others else ""
+            others = " and ".join(name for name in services_that_read(extension) if name != self.name)
+            hint = f"{others} can, once set up: name it as `service` in the settings" if others else ""
             raise Problem(
                 Code.UNSUPPORTED_FORMAT,
                 f"{self.name} cannot read {extension} files"
@@ -191,6 +191,7 @@ class RemoteRendering:
             body["rootFilename"] = order.root_filename
         if order.callback is not None:
             body["callback"] = order.callback
+            secrets.append(order.callback)  # signed, so that nobody else can call
         reply = await self._call(
             "POST",
             "/conversions/create" if linked else "/conversions/createWithSharedAccessSignature",
@@ -311,11 +312,13 @@ class RemoteRendering:
 
 
 def _place(place: Place) -> dict[str, Any]:
+    # A slash at the end is the folder's name's own, of a blob such as "a//b.obj"; the service drops one.
+    folder = f"{place.folder}/" if place.folder.endswith("/") else place.folder
     # The lower-case n is the contract's.
     return {
         "storageAccountname": place.account,
         "blobContainerName": place.container,
-        "folderPath": place.folder,
+        "folderPath": folder,
     }
 
 

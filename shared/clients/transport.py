@@ -102,6 +102,11 @@ class Transport:
             parsed = json.loads(content)
         except (ValueError, RecursionError):
             self._bad(f"answered {response.status_code} with something that is not JSON", trace_id)
+        try:
+            json.dumps(parsed, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            # Half a surrogate pair: it can be escaped in JSON, but nowhere be written.
+            parsed = json.loads(json.dumps(parsed, ensure_ascii=False).encode("utf-8", "replace"))
         if not isinstance(parsed, dict):
             self._bad(f"answered {response.status_code} with JSON that is no object", trace_id)
         return Reply(parsed, response.headers, trace_id)
@@ -196,6 +201,7 @@ def is_loopback(url: str) -> bool:
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` in one line, cut to a length for a manifest, without the given secrets, without the
     queries of URLs, and without what looks like a signature or a token."""
+    text = text.encode("utf-8", "replace").decode()
     for secret in secrets:
         # A SAS is a query: its signature alone is as secret as the whole.
         values = [part.partition("=")[2] for part in secret.split("&")]

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from local import run
+from local.azurite import KEY
 from local.host import Host, running
 from local.places import ROOT
 
@@ -96,3 +97,13 @@ def test_a_missing_model_is_an_error_before_anything_starts(
 ) -> None:
     assert run.main(["convert", "no/such.obj"]) == 1
     assert "no/such.obj is not there" in capsys.readouterr().err
+
+
+def test_the_screen_shows_azurites_public_key_and_no_other() -> None:
+    local = f"AccountName=devstoreaccount1;AccountKey={KEY};BlobEndpoint=http://127.0.0.1:1/devstoreaccount1;"
+    assert run.shown(local) == local
+    own = (
+        "DefaultEndpointsProtocol=https;AccountName=cars;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net"
+    )
+    assert run.shown(own) == own.replace("c2VjcmV0", "…")
+    assert "sig=" not in run.shown("BlobEndpoint=https://cars.test;SharedAccessSignature=sv=1&sig=abc")

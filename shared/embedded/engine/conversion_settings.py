@@ -172,14 +172,18 @@ class ConversionSettings:
             matrix[row, "xyz".index(axis[1])] = -self.scaling if axis[0] == "-" else self.scaling
         return matrix
 
+    def moves(self, offset: Matrix) -> bool:
+        """Whether axis, scaling and a shift by ``offset`` (3,) change anything."""
+        return bool(offset.any()) or not np.array_equal(self.turn(), np.eye(3))
+
     def place(self, document: Document, offset: Matrix) -> None:
         """Apply axis, scaling and then a shift by ``offset`` (3,), by a node above the whole scene.
 
         A node, because vertices may be compressed, and skins and animations must follow."""
+        if not self.moves(offset):
+            return
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = self.turn(), offset
-        if np.array_equal(matrix, np.eye(4)):
-            return
         nodes = document.json.setdefault("nodes", [])
         top = roots(document)
         if not top:

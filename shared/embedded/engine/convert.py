@@ -78,18 +78,14 @@ def _convert(job: Job) -> Result:
     files = InputFolder(job.input_folder, job.model)
     document, unit, warnings = _read(format_, files, settings)
     source = dict(document.json.get("asset", {})) if format_ == "glTF" else {}
-    before = Measures()
-    for part in parts(document):
-        before.add(part)
+    before = _measured(document)
     if before.box is None and format_ != "glTF":
         raise corrupt("it holds no triangles, lines or points")
     offset = _offset(settings, before)
     counted = input_statistics(document, before)
     settings.apply_to_materials(document, format_)
     settings.place(document, offset)
-    after = Measures()
-    for part in parts(document):
-        after.add(part)
+    after = _measured(document) if settings.moves(offset) else before
 
     made = _write(job, document)
     return Result(
@@ -174,6 +170,13 @@ def _built(imported: Imported, unit: str | None) -> tuple[Document, str | None, 
         )
     give_materials(imported.scene)
     return build(imported.scene), unit, imported.warnings
+
+
+def _measured(document: Document) -> Measures:
+    measures = Measures()
+    for part in parts(document):
+        measures.add(part)
+    return measures
 
 
 def _offset(settings: ConversionSettings, measures: Measures) -> Matrix:

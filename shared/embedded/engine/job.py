@@ -95,8 +95,9 @@ class Result:
         meshes, triangles (as drawn: a mesh used twice counts twice), points, vertices, materials,
         textures, animations, boundingBox {min: [x, y, z], max: [x, y, z]} or None,
         sourceUnit ("m", "cm", … or None where the format has none).
-    ``info`` holds four sections of Remote Rendering's info.json, with its own key names:
-        conversionSettings, inputInfo, inputStatistics, outputStatistics, and outputInfo.
+    ``info`` holds sections of Remote Rendering's info.json, with its own key names:
+        conversionSettings, inputInfo, inputStatistics, outputInfo, outputStatistics.
+    A failed conversion has none of these, and its output folder may hold what was begun.
     """
 
     error: Failure | None = None

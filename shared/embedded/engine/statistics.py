@@ -27,10 +27,12 @@ class Measures:
             self.points += len(part.indices)
         self.faces.append(len(part.indices))
         self.vertices += len(part.positions)
-        used = part.positions[part.indices.ravel()]
-        if len(used):
-            self.low = np.minimum(self.low, used.min(axis=0))
-            self.high = np.maximum(self.high, used.max(axis=0))
+        used = np.zeros(len(part.positions), bool)
+        used[part.indices.ravel()] = True
+        if used.any():
+            drawn = part.positions[used]
+            self.low = np.minimum(self.low, drawn.min(axis=0))
+            self.high = np.maximum(self.high, drawn.max(axis=0))
 
     @property
     def box(self) -> dict[str, list[float]] | None:

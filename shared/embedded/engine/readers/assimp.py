@@ -49,11 +49,16 @@ def read(
     properties: dict[str, int] | None = None,
     gamma_material: bool = False,
     gamma_vertex: bool = False,
+    faces: bool = True,
 ) -> Imported:
-    """The model by assimp. ``gamma_…`` say that its material or vertex colours are sRGB-encoded.
+    """The model by assimp. ``gamma_…`` say that its material or vertex colours are sRGB-encoded,
+    ``faces`` that it is more than loose points.
 
     Raises `Problem` `corrupt-model`."""
-    with ai.imported(data, files, _FLAGS, properties or {}) as source:
+    # assimp's steps follow any index, wherever it points, unless they are validated first. A cloud
+    # of points has none, for which validation would refuse it.
+    flags = _FLAGS | ai.VALIDATE if faces else _FLAGS
+    with ai.imported(data, files, flags, properties or {}) as source:
         textures = Textures(files, _embedded(source))
         scene = Scene(materials=[_material(one, textures, gamma_material) for one in _each(source)])
         scene.images = textures.images

@@ -88,7 +88,7 @@ def _buffer_bytes(index: int, buffer: Json, binary: memoryview | None, files: In
     if content is None:
         raise Problem(
             Code.MISSING_COMPANION,
-            f"The model's buffer {_shown(uri)} is not beside it. Upload it to the model's folder, "
+            f"The model's buffer '{_shown(uri)}' is not beside it. Upload it to the model's folder, "
             "or export the model as one .glb file.",
         )
     return content
@@ -191,5 +191,5 @@ def _fetch(uri: str, files: InputFolder) -> bytes | None:
 
 
 def _shown(uri: str) -> str:
-    # Long data: URIs and URLs with a query, which may hold a token, do not belong in messages.
-    return repr(uri.partition("?")[0][:200])
+    # Contents of data: URIs, and queries of URLs, which may hold a token, do not belong in messages.
+    return "data:…" if uri.lower().startswith("data:") else uri.partition("?")[0][:200]

@@ -1,13 +1,24 @@
 """PLY, meshes and point clouds, by assimp. Units and axes are as they are in the file."""
 
+import re
+
 from shared.embedded.engine.files import InputFolder
 from shared.embedded.engine.readers import assimp
 from shared.embedded.engine.readers.assimp import Imported
 
+_FACES = re.compile(rb"^element[ \t]+(face|tristrips)[ \t]+0*[1-9]", re.MULTILINE)
+
 
 def read(data: bytes, files: InputFolder, *, gamma_material: bool, gamma_vertex: bool) -> Imported:
     """Raises `Problem` `corrupt-model`."""
-    imported = assimp.read(data, files, gamma_material=gamma_material, gamma_vertex=gamma_vertex)
+    header = data[: data.find(b"end_header")]
+    imported = assimp.read(
+        data,
+        files,
+        gamma_material=gamma_material,
+        gamma_vertex=gamma_vertex,
+        faces=_FACES.search(header) is not None,
+    )
     scene = imported.scene
     if not scene.images:
         # The format has no materials; assimp makes one up where no texture is named.

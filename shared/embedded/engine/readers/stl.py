@@ -9,6 +9,7 @@ from shared.embedded.engine.scene import Floats, Mesh, Node, Primitive, Scene
 
 _RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 _HEADER = 84
+_MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
 _VERTEX = re.compile(rb"vertex\s+(\S+)\s+(\S+)\s+(\S+)", re.IGNORECASE)
 _SOLID = re.compile(rb"^[ \t]*solid\b[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
@@ -71,6 +72,12 @@ def _ascii(data: bytes, name: str) -> list[tuple[str, Floats]]:
 def _indexed(corners: Floats) -> Primitive:
     """Corners (n, 3, 3) as a primitive in which equal positions are one vertex."""
     flat = corners.reshape(-1, 3) + np.float32(0)  # -0.0 and 0.0 are the same place
-    keys = flat.view(np.dtype((np.void, 12))).ravel()
+    # Sorting one number per corner takes a third of the time of sorting three.
+    words = flat.view(np.uint32).astype(np.uint64)
+    keys = (words * _MULTIPLIERS).sum(axis=1, dtype=np.uint64)
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    if not np.array_equal(flat[first[inverse]].view(np.uint32), flat.view(np.uint32)):
+        # Two places have one number; rare, and then the slow way is exact.
+        exact = flat.view(np.dtype((np.void, 12))).ravel()
+        _, first, inverse = np.unique(exact, return_index=True, return_inverse=True)
     return Primitive(flat[first], inverse.astype(np.uint32))

@@ -82,7 +82,7 @@ async def test_a_missing_image_is_a_warning_and_the_rest_stays_valid(
     (warning,) = result.warnings
     assert (warning.code, warning.details["texture"], warning.details["material"]) == (
         "4004",
-        "'lost.png'",
+        "lost.png",
         "skin",
     )
     written = bench.json()

@@ -1,6 +1,7 @@
 """Puts the parts together: one set of them per process, made when the first function needs it."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import httpx
 from shared import formats
 from shared.callbacks import Callbacks
 from shared.clients import ConversionService
+from shared.clients.api2convert import Api2Convert
 from shared.clients.remote_rendering import RemoteRendering
 from shared.conversion import ServiceName
 from shared.in_flight import InFlight
@@ -87,7 +89,12 @@ class App:
     @cached_property
     def services(self) -> Mapping[ServiceName, ConversionService]:
         """The conversion services that are set up."""
-        return {formats.REMOTE_RENDERING: _remote_rendering(self.settings, self.storage, self._http)}
+        services: dict[ServiceName, ConversionService] = {
+            formats.REMOTE_RENDERING: _remote_rendering(self.settings, self.storage, self._http)
+        }
+        if (api2convert := _api2convert(self.settings, self._http)) is not None:
+            services[formats.API2CONVERT] = api2convert
+        return services
 
     @cached_property
     def callbacks(self) -> Callbacks:
@@ -118,6 +125,7 @@ class App:
             pace=Pace.of(settings),
             max_in_flight=settings.max_in_flight,
             transfer_queue=settings.transfer_queue,
+            staging=settings.in_flight_container,
         )
 
     @cached_property
@@ -212,6 +220,28 @@ def _remote_rendering(
         token=settings.remote_rendering_token,
         credential=None if has_secret else storage.credential,
         account_domain=settings.remote_rendering_account_domain,
+        transport=http,
+    )
+
+
+def _api2convert(settings: Settings, http: httpx.AsyncBaseTransport | None) -> Api2Convert | None:
+    """The service that API2CONVERT_API_KEY opens, or the bundle's own, if it answers this API."""
+    if settings.api2convert_api_key is not None:
+        return Api2Convert(
+            settings.api2convert_url,
+            settings.api2convert_api_key,
+            upload=settings.api2convert_upload,
+            password=os.environ.get,
+            transport=http,
+        )
+    if formats.API2CONVERT not in settings.serves or settings.own_url is None:
+        return None
+    return Api2Convert(
+        f"{settings.own_url}/v2",
+        settings.embedded_account_key,
+        is_own=True,
+        upload=settings.api2convert_upload,
+        password=os.environ.get,
         transport=http,
     )
 

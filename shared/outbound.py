@@ -9,6 +9,7 @@ checked as the first address was, and its size and time are limited.
 
 import asyncio
 import ipaddress
+import json
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -86,9 +87,9 @@ class Outbound:
             self._check_address(literal, urlsplit(url).scheme)
 
     async def post(
-        self, url: str, body: Mapping[str, Any] | bytes, headers: Mapping[str, str] | None = None
+        self, url: str, body: Mapping[str, Any] | bytes, *, headers: Mapping[str, str] | None = None
     ) -> int:
-        """POSTs JSON, which may be encoded already; the reply's status.
+        """POSTs JSON, or bytes that are JSON; the reply's status.
 
         Raises:
             Problem: the address is not harmless.
@@ -96,6 +97,7 @@ class Outbound:
         """
         host, port, is_trusted = self._target(url)
         parts = urlsplit(url)
+        content = body if isinstance(body, bytes) else json.dumps(dict(body), separators=(",", ":")).encode()
         try:
             async with asyncio.timeout(_SECONDS):
                 addresses = [ipaddress.ip_address(text) for text in await self._resolve(host, port)]
@@ -104,7 +106,7 @@ class Outbound:
                         self._check_address(address, parts.scheme)
                 for address in addresses:
                     try:
-                        return await self._send(url, address, host, body, headers or {})
+                        return await self._send(url, address, host, content, headers or {})
                     except httpx.ConnectError:
                         continue
                 raise OSError("the callback's host does not answer")
@@ -153,7 +155,7 @@ class Outbound:
                 request = client.build_request(
                     "GET",
                     httpx.URL(url).copy_with(host=str(address)),
-                    headers={"Host": _host_header(url), "Accept-Encoding": "identity"},
+                    headers={"Host": httpx.URL(url).netloc.decode("ascii"), "Accept-Encoding": "identity"},
                     extensions={"sni_hostname": host},
                 )
                 try:
@@ -168,16 +170,9 @@ class Outbound:
         raise OSError("the file's host does not answer")
 
     async def _send(
-        self,
-        url: str,
-        address: Address,
-        host: str,
-        body: Mapping[str, Any] | bytes,
-        headers: Mapping[str, str],
+        self, url: str, address: Address, host: str, content: bytes, headers: Mapping[str, str]
     ) -> int:
         pinned = httpx.URL(url).copy_with(host=str(address))
-        content: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": dict(body)}
-        kind = {"Content-Type": "application/json"} if isinstance(body, bytes) else {}
         # A client for each call: no cookies, no proxy of the environment, no connection kept.
         async with httpx.AsyncClient(
             timeout=_SECONDS, follow_redirects=False, trust_env=False, transport=self._transport
@@ -185,10 +180,14 @@ class Outbound:
             request = client.build_request(
                 "POST",
                 pinned,
-                headers={**headers, **kind, "Host": _host_header(url)},
+                content=content,
+                headers={
+                    **headers,
+                    "Content-Type": "application/json",
+                    "Host": httpx.URL(url).netloc.decode("ascii"),
+                },
                 # TLS is still checked against the name, not the address.
                 extensions={"sni_hostname": host},
-                **content,
             )
             response = await client.send(request, stream=True)
             await response.aclose()
@@ -234,10 +233,6 @@ async def _limited(response: httpx.Response, most: int) -> AsyncIterator[bytes]:
             yield chunk
     except httpx.HTTPError as error:
         raise OSError(f"the file broke off: {type(error).__name__}") from None
-
-
-def _host_header(url: str) -> str:
-    return httpx.URL(url).netloc.decode("ascii")
 
 
 def _is_public(address: Address) -> bool:

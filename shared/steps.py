@@ -221,7 +221,7 @@ class Run:
             due_at=now + timedelta(seconds=self._tools.pace.poll_floor),
             started_at=now,
             trace_id=started.trace_id or self.conversion.trace_id,
-            callback=order.callback is not None,
+            callback=order.callback is not None and started.calls_back,
             messages=told(self.conversion.messages, started.warnings),
         )
 

@@ -9,12 +9,13 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
 
@@ -24,6 +25,11 @@ from shared.problems import Code, ServiceFault
 # limited too, for one that sends a byte now and then.
 _TIMEOUT = httpx.Timeout(30, connect=10)
 _CALL_SECONDS = 60
+# A large file takes its time, as long as it moves; after an upload the service may think about it.
+_UPLOAD_TIMEOUT = httpx.Timeout(120, connect=10)
+_DOWNLOAD_TIMEOUT = httpx.Timeout(60, connect=10)
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
 _LARGEST_REPLY = 4 * 1024 * 1024
 _LONGEST_MESSAGE = 1000
 _LONGEST_RETRY_AFTER = 3600
@@ -35,6 +41,16 @@ class Reply:
     """A 2xx answer: its JSON object, and the service's own name for the call."""
 
     body: Mapping[str, Any]
+    headers: httpx.Headers
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer: its status, and its JSON, or None where it is empty."""
+
+    status: int
+    value: Any
     headers: httpx.Headers
     trace_id: str | None
 
@@ -80,9 +96,84 @@ class Transport:
         Raises:
             ServiceFault: transient for 408, 429, 5xx, the network and answers that are not whole.
         """
+        answer = await self.ask(method, url, headers=headers, body=body, not_found=not_found, secrets=secrets)
+        if not isinstance(answer.value, dict):
+            self._bad(f"answered {answer.status} with JSON that is no object", answer.trace_id)
+        return Reply(answer.value, answer.headers, answer.trace_id)
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+        content: AsyncIterator[bytes] | None = None,
+        not_found: tuple[Code, str],
+        secrets: Iterable[str] = (),
+        answers: Container[int] = (),
+        seconds: float | None = _CALL_SECONDS,
+    ) -> Answer:
+        """Send one request and read its JSON, of whatever kind; an empty answer is None.
+
+        `content` is sent instead of a JSON `body`, piece by piece. `answers` are statuses that refuse
+        nothing here. `seconds` limits the whole of the call; None leaves that to who sends the content.
+
+        Raises:
+            ServiceFault: as `call` does.
+        """
+        with self._told(url):
+            async with asyncio.timeout(seconds):
+                response, data = await self._exchange(method, url, headers, body, content)
+        trace_id = _trace(response.headers.get(self._trace_header))
+        if response.status_code >= 300 and response.status_code not in answers:
+            self._refuse(response, data, not_found, tuple(secrets), trace_id)
+        if not data and response.status_code != 200:
+            return Answer(response.status_code, None, response.headers, trace_id)
         try:
-            async with asyncio.timeout(_CALL_SECONDS):
-                response, content = await self._exchange(method, url, headers, body)
+            parsed = json.loads(data)
+        except (ValueError, RecursionError):
+            if response.status_code in answers:
+                return Answer(response.status_code, None, response.headers, trace_id)
+            self._bad(f"answered {response.status_code} with something that is not JSON", trace_id)
+        try:
+            json.dumps(parsed, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            # Half a surrogate pair: it can be escaped in JSON, but nowhere be written.
+            parsed = json.loads(json.dumps(parsed, ensure_ascii=False).encode("utf-8", "replace"))
+        return Answer(response.status_code, parsed, response.headers, trace_id)
+
+    @asynccontextmanager
+    async def download(
+        self, url: str, *, not_found: tuple[Code, str], allowed: Callable[[str], bool]
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes at an address that needs no credentials, through redirects to addresses that are
+        `allowed`.
+
+        Raises:
+            ServiceFault: as `call` does, also while the bytes are read.
+        """
+        with self._told(url):
+            for _ in range(_MOST_REDIRECTS + 1):
+                if not allowed(url):
+                    self._bad("gave an address for an output that is not https, or of another host", None)
+                async with self._client(url).stream("GET", url, timeout=_DOWNLOAD_TIMEOUT) as response:
+                    location = response.headers.get("Location")
+                    if response.status_code in _REDIRECTS and location:
+                        url = urljoin(url, location)
+                        continue
+                    if response.status_code != 200:
+                        content = await _beginning(response)
+                        self._refuse(response, content, not_found, (), None)
+                    yield response.aiter_bytes()
+                    return
+            self._bad("redirects an output again and again", None)
+
+    @contextmanager
+    def _told(self, url: str) -> Iterator[None]:
+        """Turns what httpx raises into faults of ours, which quote no address."""
+        try:
+            yield
         except (TimeoutError, httpx.TimeoutException):
             raise self._unreachable(url, "did not answer in time", unresolved=False) from None
         except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
@@ -95,31 +186,24 @@ class Transport:
             unresolved = _is_unknown_name(error)
             what = "has no address: the name is unknown" if unresolved else "cannot be reached"
             raise self._unreachable(url, f"{what} ({type(error).__name__})", unresolved) from None
-        trace_id = _trace(response.headers.get(self._trace_header))
-        if response.status_code >= 300:
-            self._refuse(response, content, not_found, tuple(secrets), trace_id)
-        try:
-            parsed = json.loads(content)
-        except (ValueError, RecursionError):
-            self._bad(f"answered {response.status_code} with something that is not JSON", trace_id)
-        try:
-            json.dumps(parsed, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            # Half a surrogate pair: it can be escaped in JSON, but nowhere be written.
-            parsed = json.loads(json.dumps(parsed, ensure_ascii=False).encode("utf-8", "replace"))
-        if not isinstance(parsed, dict):
-            self._bad(f"answered {response.status_code} with JSON that is no object", trace_id)
-        return Reply(parsed, response.headers, trace_id)
 
     async def close(self) -> None:
         for client in self._clients.values():
             await client.aclose()
 
     async def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any] | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        sent: AsyncIterator[bytes] | None,
     ) -> tuple[httpx.Response, bytes]:
         client = self._client(url)
-        async with client.stream(method, url, headers=dict(headers), json=body) as response:
+        timeout = _TIMEOUT if sent is None else _UPLOAD_TIMEOUT
+        async with client.stream(
+            method, url, headers=dict(headers), json=body, content=sent, timeout=timeout
+        ) as response:
             content = bytearray()
             async for chunk in response.aiter_bytes():
                 content += chunk
@@ -152,6 +236,14 @@ class Transport:
                 Code.SERVICE_UNAUTHORIZED,
                 f"{self._service} answered {status} to our credentials. Check the account id, and the "
                 f"key, token or role{said}",
+                transient=False,
+                trace_id=trace_id,
+            )
+        if status == 402:
+            raise ServiceFault(
+                Code.SERVICE_QUOTA,
+                f"{self._service} answered 402: the account has no credits left, or the files are over its "
+                f"contract{said} Buy credits or wait for new ones, then delete the manifest to try again.",
                 transient=False,
                 trace_id=trace_id,
             )
@@ -246,12 +338,23 @@ def _trace(value: str | None) -> str | None:
 
 
 def _message(content: bytes) -> str:
-    """What an error says: `{"error": "text"}`, or `{"error": {"code", "message"}}`."""
+    """What an error says: `{"error": "text"}`, `{"error": {"code", "message"}}`, or `{"message"}`."""
     try:
-        error = json.loads(content)["error"]
+        body = json.loads(content)
+        error = body["error"] if "error" in body else body["message"]
     except (ValueError, RecursionError, KeyError, TypeError):
         return ""
     return ": ".join(part for part in error_of(error) if part)
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """What an error says, if it is short."""
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > _LARGEST_REPLY:
+            break
+    return bytes(content)
 
 
 def error_of(error: Any) -> tuple[str | None, str | None]:

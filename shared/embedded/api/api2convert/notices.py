@@ -58,7 +58,7 @@ class Notices:
         """Why nobody was told, or None."""
         for wait in (*waits, None):
             try:
-                status = await self._outbound.post(url, body, headers)
+                status = await self._outbound.post(url, body, headers=headers)
             except Problem as refused:
                 return refused.message
             except OSError as fault:

@@ -228,7 +228,7 @@ class _Fetch:
         with archive.open("rb") as opened:
             opened.seek(max(0, size - _ZIP_TAIL))
             entries = zip_entries(opened.read(), size)
-        chosen = model_in_zip(entries, self._root, READS)
+        chosen = model_in_zip(entries, self._root, READS, has_password=self._password is not None)
         total = sum(entry.size for entry in entries)
         self._check(self._name, total)
         with zipfile.ZipFile(archive) as opened_zip:

@@ -195,8 +195,8 @@ class Pipeline:
 class Loop(httpx.AsyncBaseTransport):
     """HTTP from the bundle to itself, and to storage."""
 
-    def __init__(self, storage: str) -> None:
-        """``storage`` is the address of the storage emulator."""
+    def __init__(self, storage: str = "") -> None:
+        """``storage`` is the address of the storage emulator, if it is to be reached."""
         self.app: App | None = None
         self._storage = urlsplit(storage).netloc
         # No connection is kept: nobody closes this.

@@ -75,7 +75,9 @@ async def test_a_job_that_is_to_be_processed_starts_with_its_upload(service: Ser
 
 @pytest.mark.parametrize("content", ["plain", "data-uri"])
 async def test_a_file_is_uploaded_as_base64(service: Service, content: str) -> None:
-    encoded = base64.b64encode(obj()).decode()
+    # More than any other text in a body may have.
+    model = obj() + b"# a comment\n" * 10_000
+    encoded = base64.b64encode(model).decode()
     if content == "data-uri":
         encoded = f"data:model/obj;base64,{encoded}"
     job = await service.created(process=False, conversion=[target("glb")])
@@ -83,10 +85,10 @@ async def test_a_file_is_uploaded_as_base64(service: Service, content: str) -> N
     sent = await service.client.post(
         url, json={"content": encoded, "filename": "box.obj"}, headers={"X-Oc-Token": job["token"]}
     )
-    assert (sent.status_code, sent.json()["size"]) == (200, len(obj()))
+    assert (sent.status_code, sent.json()["size"]) == (200, len(model))
     inline = {"type": "base64", "content": encoded, "filename": "two.obj"}
     added = await service.call("POST", f"/jobs/{job['id']}/input", inline)
-    assert (added.status_code, added.json()["size"]) == (201, len(obj()))
+    assert (added.status_code, added.json()["size"]) == (201, len(model))
     await service.call("PATCH", f"/jobs/{job['id']}", {"process": True})
     await service.work()
     done = await service.job(job)

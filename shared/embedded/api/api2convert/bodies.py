@@ -87,11 +87,12 @@ def list_in(value: Any, name: str) -> list[dict[str, Any]]:
     return items
 
 
-def text_in(body: Mapping[str, Any], name: str) -> str:
+def text_in(body: Mapping[str, Any], name: str, longest: int | None = _LONGEST_TEXT) -> str:
+    """A string of at most ``longest`` characters, None for any number; empty if it is absent."""
     value = body.get(name)
     if value is None:
         return ""
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+    if not isinstance(value, str) or (longest is not None and len(value) > longest):
         raise refused(400, f"'{name}' is not a string, or too long.")
     return value
 
@@ -197,7 +198,7 @@ class Bodies:
     def input(self, item: Mapping[str, Any], now: datetime) -> tuple[Input, bytes | None]:
         """An input, and its bytes if they are in the item."""
         kind = text_in(item, "type") or _REMOTE
-        source = text_in(item, "source")
+        source = text_in(item, "source", None if kind == "base64" else _LONGEST_TEXT)
         filename = file_name(text_in(item, "filename"))
         credentials = object_in(item.get("credentials"), "credentials")
         content: bytes | None = None
@@ -207,7 +208,7 @@ class Bodies:
             if urlsplit_or_none(source) is None:
                 raise refused(400, "'source' is no http or https address.")
         elif kind == "base64" and (item.get("content") or source):
-            content, guessed = decoded(text_in(item, "content") or source, self._most)
+            content, guessed = decoded(text_in(item, "content", None) or source, self._most)
             filename = filename or guessed
             source = ""
         elif kind not in (*UPLOADED, *_ELSEWHERE):

@@ -88,7 +88,7 @@ class _Uploads:
         body = await read(request, self._most * 4 // 3 + _MULTIPART_MARGIN)
         added = []
         for item in list_in(body, "body"):
-            data, guessed = decoded(text_in(item, "content"), self._most)
+            data, guessed = decoded(text_in(item, "content", None), self._most)
             name = file_name(text_in(item, "filename")) or guessed or "output"
             password = text_in(item, "decrypt_password") or None
             added.append(input_file(await self._add(job_id, data, name, password, None)))

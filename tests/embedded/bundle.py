@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import secrets
+import socket
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -175,8 +176,8 @@ async def start(azurite: Azurite, **settings: Any) -> AsyncIterator[Bundle]:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI) -> AsyncIterator[str]:
-    """The app on a free port of this machine, for clients that need one; its address."""
+async def serve(app: FastAPI, port: int = 0) -> AsyncIterator[str]:
+    """The app on a free port of this machine, or a given one, for clients that need one; its address."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
         sent: list[Any] = []
@@ -208,7 +209,7 @@ async def serve(app: FastAPI) -> AsyncIterator[str]:
 
     runner = web.ServerRunner(web.Server(answer))
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     try:
         port = runner.addresses[0][1]
@@ -233,6 +234,13 @@ async def working(bundle: Bundle, worker: Worker) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def new_id() -> str:

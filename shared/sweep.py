@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import logging
 from datetime import datetime, timedelta
 
 from shared import formats, paths
@@ -11,7 +10,7 @@ from shared.lifecycle import Lifecycle
 from shared.manifest import SETTLED, Manifests
 from shared.settings import Settings
 from shared.storage import Storage
-from shared.telemetry import event
+from shared.telemetry import event, unexpected
 from shared.tick import INSTALLED, LOCK
 from shared.tools import Tools
 
@@ -120,7 +119,7 @@ class Sweep:
                 return
         elif any([item.path is None async for item in self._in_flight.list()]):
             return  # it may be that one's; the next sweep looks again
-        event("sweep.orphan", level=logging.INFO, folder=folder, conversion_id=conversion_id)
+        event("sweep.orphan", folder=folder, conversion_id=conversion_id)
         await self._tools.drop_outputs(f"{folder}/{conversion_id}")
 
     async def _is_news(self, sidecar: str, changed: datetime) -> bool:
@@ -142,10 +141,8 @@ class Sweep:
             async with limit:
                 try:
                     return await self._lifecycle.consider(name)
-                except Exception:
-                    logging.getLogger(__name__).exception(
-                        "a model could not be considered", extra={"model": name}
-                    )
+                except Exception as trouble:
+                    unexpected("sweep.trouble", trouble, model=name)
                     return False
 
         return sum(await asyncio.gather(*(consider(name) for name in found)))

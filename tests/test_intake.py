@@ -106,3 +106,14 @@ async def test_a_name_that_leaves_the_container_reads_no_sidecar(pipeline: Pipel
     with pytest.raises(Problem) as caught:
         resolved.checked()
     assert caught.value.code is Code.INVALID_NAME
+
+
+async def test_an_fbx_waits_for_nothing(pipeline: Pipeline) -> None:
+    name = b"RelativeFilename"
+    value = b"S" + (8).to_bytes(4, "little") + b"gone.png"
+    head = b"Kaydara FBX Binary  \x00\x1a\x00" + (7400).to_bytes(4, "little")
+    node = (1).to_bytes(4, "little") + len(value).to_bytes(4, "little") + bytes([len(name)]) + name + value
+    await pipeline.upload("a.fbx", head + (0).to_bytes(4, "little") + node)
+    found = await companions(pipeline, "a.fbx")
+    assert found.missing == ("gone.png",)
+    assert not found.awaited

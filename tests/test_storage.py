@@ -30,7 +30,10 @@ async def against(*answers: Answer) -> tuple[int, float, BaseException | None]:
     async with running() as service:
         service.says = {"b": list(answers)}
         url = f"{service.url}/acc"
-        connection = f"DefaultEndpointsProtocol=http;AccountName=acc;AccountKey=YQ==;BlobEndpoint={url};QueueEndpoint={url};"
+        connection = (
+            "DefaultEndpointsProtocol=http;AccountName=acc;AccountKey=YQ==;"
+            f"BlobEndpoint={url};QueueEndpoint={url};"
+        )
         settings = read_settings(
             model_storage=connection,
             embedded_account_id="30ea64bd-100f-4bf0-adc9-29fa45d4880c",
@@ -182,3 +185,19 @@ def test_a_date_that_agrees_does_not_set_the_time_back() -> None:
         assert clock.now() >= last
         last = clock.now()
         time.sleep(0.006)
+
+
+def test_a_slow_reply_does_not_set_the_time_back() -> None:
+    clock = Clock()
+    clock.observe(reply(datetime.now(UTC)))
+    last = clock.now()
+    clock.observe(reply(last - timedelta(seconds=30)))
+    assert clock.now() >= last
+
+
+def test_a_time_that_has_run_away_is_set_right() -> None:
+    clock = Clock()
+    clock.observe(reply(datetime.now(UTC)))
+    theirs = clock.now() - timedelta(minutes=10)
+    clock.observe(reply(theirs))
+    assert abs((clock.now() - theirs).total_seconds()) < 2

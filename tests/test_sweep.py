@@ -134,7 +134,7 @@ async def test_orphans_go_when_they_are_old_and_nothing_names_them(pipeline: Pip
     pipeline.later(pipeline.app.settings.deadline_seconds + 3700)
     await pipeline.app.sweep.run()
     left = [blob.name async for blob in pipeline.app.storage.list(pipeline.app.settings.converted_container)]
-    names = [item.path for item in (*manifest.derivatives, *manifest.logs)]
+    names = [item.path for item in manifest.derivatives] + [log.path for log in manifest.logs]
     assert sorted(left) == sorted([*names, "cube.stl/manifest.json", "cube.stl/notes.txt"])
 
 

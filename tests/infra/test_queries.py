@@ -15,6 +15,7 @@ from tests.infra.conftest import INFRA, queries_of
 Bind = Callable[[Mapping[str, str]], dict[str, list[str]]]
 Plant = Callable[..., Path]
 
+LOGGING = ("event", "_event", "unexpected")
 QUERIES = queries_of(INFRA)
 OF_A_CONVERSION = {"conversion_id", "model", "etag", "step", "service", "service_id", "trace_id"}
 
@@ -56,7 +57,7 @@ def logged() -> tuple[set[str], set[str]]:
     dimensions = set(OF_A_CONVERSION) | {"event", "detail"} | {f"in_{step.value}" for step in Step}
     for file in (ROOT / "shared").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("event", "_event"):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in LOGGING:
                 parts = [part for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant)]
                 events |= {part.value for part in parts if isinstance(part.value, str)}
                 dimensions |= {keyword.arg for keyword in node.keywords if keyword.arg}

@@ -68,6 +68,13 @@ param remoteRenderingAccountDomain string = ''
 @secure()
 param remoteRenderingAccountKey string = ''
 
+@description('An API2Convert service to use in the place of the embedded one: its URL, such as https://api.api2convert.com/v2.')
+param api2convertUrl string = ''
+
+@description('The API key at that service. It goes to Key Vault; leave it empty to keep the one that is there.')
+@secure()
+param api2convertApiKey string = ''
+
 @description('Who gets a mail when an alert fires.')
 param alertEmails string[] = []
 
@@ -208,6 +215,7 @@ module vault 'modules/vault.bicep' = {
     tags: tags
     isPrivate: privateNetwork
     remoteRenderingAccountKey: remoteRenderingAccountKey
+    api2convertApiKey: api2convertApiKey
   }
 }
 
@@ -314,6 +322,10 @@ module app 'modules/app.bicep' = {
       REMOTE_RENDERING_ACCOUNT_KEY: empty(remoteRenderingEndpoint)
         ? ''
         : '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=remote-rendering-account-key)'
+      API2CONVERT_URL: api2convertUrl
+      API2CONVERT_API_KEY: empty(api2convertUrl)
+        ? ''
+        : '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=api2convert-api-key)'
     }
   }
   dependsOn: [

@@ -5,6 +5,8 @@ param tags object
 param isPrivate bool
 @secure()
 param remoteRenderingAccountKey string
+@secure()
+param api2convertApiKey string
 @description('Used once: a deployment that finds a key leaves it as it is.')
 @secure()
 param newAccountKey string = newGuid()
@@ -46,5 +48,14 @@ resource remoteRenderingKey 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if 
   properties: {
     value: remoteRenderingAccountKey
     contentType: 'Account key of the Remote Rendering service'
+  }
+}
+
+resource api2convertKey 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(api2convertApiKey)) {
+  parent: vault
+  name: 'api2convert-api-key'
+  properties: {
+    value: api2convertApiKey
+    contentType: 'API key of the API2Convert service'
   }
 }

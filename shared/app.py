@@ -23,6 +23,7 @@ from shared.sas import Signer
 from shared.settings import Settings, read_settings
 from shared.storage import Storage
 from shared.sweep import Sweep
+from shared.telemetry import event
 from shared.tick import Tick
 from shared.tools import Pace, Tools
 
@@ -172,6 +173,14 @@ class App:
         api = build_api(self.settings, self.storage, self.requests, self._containers, self._outbound)
         api.include_router(router(self))
         return api
+
+    async def tidy(self) -> None:
+        """Deletes what the embedded service has kept long enough."""
+        if formats.API2CONVERT in self.settings.serves:
+            from shared.embedded.api.api2convert import service as api2convert
+
+            if count := await api2convert.tidy(self.settings, self.storage, self.requests):
+                event("service.tidied", service=formats.API2CONVERT, jobs=count)
 
     @cached_property
     def _converter(self) -> "Converter":

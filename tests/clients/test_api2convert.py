@@ -381,7 +381,7 @@ def test_what_the_service_cannot_read_is_refused() -> None:
 
 
 async def test_a_key_never_travels_unencrypted() -> None:
-    client = Api2Convert("http://api.test/v2", KEY, transport=httpx.MockTransport(lambda _: 1 / 0))  # type: ignore[arg-type,return-value]
+    client = Api2Convert("http://api.test/v2", KEY, transport=httpx.MockTransport(lambda _: 1 / 0))  # type: ignore[arg-type]
     with pytest.raises(ServiceFault, match="https"):
         await client.dispose("job")
     await asyncio.gather(client.close())

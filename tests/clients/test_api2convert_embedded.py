@@ -20,7 +20,7 @@ SETTINGS: dict[str, Any] = {
     "default_service": "api2convert",
 }
 #: The same API, as if it were somebody else's.
-VENDOR = {"api2convert_api_key": ACCOUNT_KEY, "api2convert_url": "http://127.0.0.1:1/v2"}
+VENDOR: dict[str, Any] = {"api2convert_api_key": ACCOUNT_KEY, "api2convert_url": "http://127.0.0.1:1/v2"}
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ async def test_a_callback_of_a_stranger_moves_nothing_and_one_twice_moves_once(p
     assert url is not None
     path = url.partition("127.0.0.1:1")[2]
     async with pipeline.http() as client:
-        body = {"id": record.service_id, "status": {"code": "completed"}, "output": []}
+        body: dict[str, Any] = {"id": record.service_id, "status": {"code": "completed"}, "output": []}
         assert (await client.post(f"{path[:-1]}x", json=body)).status_code == 404
         assert await pipeline.record("box.obj") == record
         for _ in range(2):

@@ -105,7 +105,7 @@ async def test_convert_from_a_stream_whose_length_nobody_knows(client: Api2Conve
         def read(self, size: int = -1) -> bytes:
             return self._data.read(size)
 
-    result = await off(client.convert, Endless(), "glb", filename="box.obj")  # type: ignore[arg-type]
+    result = await off(client.convert, Endless(), "glb", filename="box.obj")
     read_glb(await off(result.contents))
 
 

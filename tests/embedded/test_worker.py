@@ -300,7 +300,7 @@ def recording(
     bundle: Bundle, called: list[tuple[str, dict[str, Any]]], answers: list[int | OSError]
 ) -> Outbound:
     class Recording(Outbound):
-        async def post(self, url: str, body: Any) -> int:
+        async def post(self, url: str, body: Any, **headers: Any) -> int:
             called.append((url, body))
             answer = answers.pop(0)
             if isinstance(answer, OSError):

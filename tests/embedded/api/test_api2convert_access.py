@@ -182,7 +182,7 @@ async def test_an_upload_without_a_file_is_refused(service: Service) -> None:
     job = await service.created(process=False)
     url = f"{job['server']}/upload-file/{job['id']}"
     for more in ({"data": {"file": "x"}}, {"files": {"other": ("a", b"b")}}, {"content": b"no form"}):
-        reply = await service.client.post(url, headers={"X-Oc-Token": job["token"]}, **more)  # type: ignore[arg-type]
+        reply = await service.client.post(url, headers={"X-Oc-Token": job["token"]}, **more)
         assert reply.status_code == 400, more
         assert set(reply.json()) == {"code", "message", "errors"}
 

@@ -141,7 +141,7 @@ async def test_a_model_is_rendered_as_png_and_jpg(service: Service) -> None:
         Image.open(io.BytesIO((await service.download(output["uri"])).content)) for output in done["output"]
     ]
     assert [(image.format, image.size) for image in images] == [("PNG", (80, 60)), ("JPEG", (40, 40))]
-    assert images[0].getextrema()[3] == (0, 255)  # the model on a transparent ground
+    assert images[0].getchannel("A").getextrema() == (0, 255)  # the model on a transparent ground
 
 
 async def test_a_job_is_deleted_with_all_that_it_kept(service: Service) -> None:

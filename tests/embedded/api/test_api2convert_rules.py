@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.embedded.api.api2convert.model import STATUSES
+from shared.embedded.api.api2convert.service import tidy
 from shared.embedded.engine.formats import WRITES
 from tests.embedded.api.jobs import KEY, Service, target
 from tests.embedded.models import obj
@@ -198,6 +199,24 @@ async def test_outputs_are_gone_after_a_day(service: Service, monkeypatch: pytes
     reply = await service.client.get(done["output"][0]["uri"])
     assert reply.status_code == 404
     assert "24 hours" in reply.json()["message"]
+
+
+async def test_what_is_kept_no_longer_is_deleted(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = await service.remote("box.obj", obj())
+    done = await service.convert(input=[remote], conversion=[target("glb")])
+    staged = await service.created(process=False, input=[remote])
+    await service.upload(staged, "box.obj", obj())
+    waiting = await service.created(input=[remote], conversion=[target("glb")])
+    kept = (service.bundle.settings, service.bundle.storage, service.bundle.requests)
+    assert await tidy(*kept) == 0
+    now = service.bundle.storage.now()
+    monkeypatch.setattr(service.bundle.storage.clock, "now", lambda: now + timedelta(hours=24, minutes=1))
+    assert await tidy(*kept) == 2
+    assert await tidy(*kept) == 0
+    assert (await service.job(done))["output"] == done["output"]
+    assert not [name for name in await service.files(done) if "/out/" in name]
+    assert await service.files(staged) == []
+    assert (await service.job(waiting))["status"]["code"] == "pending"
 
 
 async def test_the_statuses_are_the_guides(service: Service) -> None:

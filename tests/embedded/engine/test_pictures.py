@@ -110,7 +110,7 @@ def test_a_model_is_rendered_in_any_size(
     assert opened(tmp_path, "b.png").size == opened(tmp_path, "b.jpg").size == expected
     alpha = opened(tmp_path, "b.png").getchannel("A")
     assert alpha.getextrema() == (0, 255)
-    assert min(opened(tmp_path, "b.jpg").getpixel((0, 0))) > 250  # type: ignore[type-var,arg-type]
+    assert min(opened(tmp_path, "b.jpg").getpixel((0, 0))) > 250  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [0, 2049, -1, 1.5, "10", True, None])

@@ -110,8 +110,8 @@ class Job(_Value):
     """A conversion job. Times are the storage service's.
 
     ``passwords`` are digests of the download passwords. ``run`` names the worker's run that may change
-    the job while it is in progress, and ``notified`` the last status that the callback heard of. ``order``
-    is a digest of what an Idempotency-Key created.
+    the job while it is in progress, ``notified`` the end that the callback heard of; ``kept`` says whether
+    its files are still there. ``order`` is a digest of what an Idempotency-Key created.
     """
 
     id: str
@@ -133,6 +133,7 @@ class Job(_Value):
     order: str | None = None
     run: str | None = None
     notified: str | None = None
+    kept: bool = True
     created: datetime
     modified: datetime
     ended: datetime | None = None

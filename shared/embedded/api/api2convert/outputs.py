@@ -14,13 +14,10 @@ from shared.embedded.api.api2convert.bodies import list_in, password_digest, rea
 from shared.embedded.api.api2convert.documents import Documents
 from shared.embedded.api.api2convert.model import Job, Output
 from shared.embedded.api.api2convert.refusals import no_job, not_completed, refused
-from shared.embedded.api.api2convert.store import Gone, Jobs, is_id
+from shared.embedded.api.api2convert.store import LIFETIME, Gone, Jobs, is_id
 from shared.embedded.api.replies import Reply
 from shared.problems import Problem
 from shared.sas import Signer
-
-#: How long outputs can be downloaded.
-LIFETIME = timedelta(hours=24)
 
 _LINK_LIFETIME = timedelta(minutes=10)
 # A multiple of three, so that the pieces' encodings join to the whole's.

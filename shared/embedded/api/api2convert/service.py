@@ -44,6 +44,11 @@ def router(settings: Settings, storage: Storage, requests: Requests, outbound: O
     return routes
 
 
+async def tidy(settings: Settings, storage: Storage, requests: Requests) -> int:
+    """Deletes what the API keeps no longer; of how many jobs."""
+    return await Jobs(storage, settings, requests).tidy()
+
+
 def runner(
     settings: Settings, storage: Storage, requests: Requests, outbound: Outbound, converter: Converts
 ) -> Runner:

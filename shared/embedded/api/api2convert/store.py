@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,9 @@ from shared.embedded.requests import Location, Request, Requests
 from shared.formats import API2CONVERT
 from shared.settings import Settings
 from shared.storage import BlobHead, Conflict, Storage
+
+#: How long outputs can be downloaded, and a job that nobody starts is kept.
+LIFETIME = timedelta(hours=24)
 
 _ATTEMPTS = 20
 _JOBS = "api2convert-jobs/"
@@ -46,6 +49,7 @@ class Listed:
     status: str
     token: str
     created: str
+    keep_until: datetime | None
 
 
 class Jobs:
@@ -133,6 +137,29 @@ class Jobs:
         found = [_listed(head) async for head in self.storage.list(self.container, _JOBS, metadata=True)]
         return sorted(found, key=lambda item: (item.created, item.id), reverse=True)
 
+    async def tidy(self) -> int:
+        """Deletes the files of jobs that ended long enough ago, and jobs that nobody has started in as
+        long; how many jobs that were."""
+        due = [item for item in await self.listing() if item.keep_until and item.keep_until <= self.now()]
+        for item in due:
+            found = await self._read(item.id)
+            if found is None:
+                continue
+            job, etag = found
+            try:
+                if job.is_staged:
+                    await self.storage.delete(self.container, _job(job.id), etag)
+                    await self.drop(job.id)
+                elif job.is_final:
+                    await self.drop(job.id)
+                    dropped = job.changed(job.modified, kept=False)
+                    await self.storage.replace(
+                        self.container, _job(job.id), _dump(dropped), etag, metadata=_metadata(dropped)
+                    )
+            except Conflict:
+                continue  # somebody uses it; next time
+        return len(due)
+
     async def preset(self, preset_id: str) -> Preset | None:
         """A preset, or None."""
         blob = await self.storage.read(self.container, f"{_PRESETS}{preset_id}.json")
@@ -198,14 +225,23 @@ def _dump(job: Job) -> bytes:
 
 def _metadata(job: Job) -> dict[str, str]:
     """What a listing needs to know without reading every record."""
-    return {
+    metadata = {
         "created": job.created.isoformat(timespec="microseconds"),
         "status": job.status,
         "token": token_digest(job.token),
     }
+    since = job.modified if job.is_staged else job.ended if job.kept else None
+    return metadata | ({} if since is None else {"keepuntil": (since + LIFETIME).isoformat()})
 
 
 def _listed(head: BlobHead) -> Listed:
     metadata = head.metadata
     name = head.name[len(_JOBS) : -len(".json")]
-    return Listed(name, metadata.get("status", ""), metadata.get("token", ""), metadata.get("created", ""))
+    until = metadata.get("keepuntil")
+    return Listed(
+        name,
+        metadata.get("status", ""),
+        metadata.get("token", ""),
+        metadata.get("created", ""),
+        None if until is None else datetime.fromisoformat(until),
+    )

@@ -96,7 +96,7 @@ class Calls:
     async def download(self, path: str, region: str) -> AsyncIterator[httpx.Response]:
         """The answer to a GET that is no JSON, of any status."""
         headers = self._headers(await self._get(), region, None)
-        async with self.transport.download(self._url(path, region), headers=headers) as response:
+        async with self.transport.open(self._url(path, region), headers=headers) as response:
             yield response
 
     def _url(self, path: str, region: str) -> str:

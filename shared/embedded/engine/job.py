@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+#: The file name, and the type among the files made, of the list of a model's objects.
+TREE = "tree.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -34,7 +37,8 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Job:
     """One conversion: ``model`` is a path relative to ``input_folder``, which holds the model and
-    its companions and nothing else; ``settings`` is the content of a ConversionSettings.json."""
+    its companions and nothing else; ``settings`` is the content of a ConversionSettings.json;
+    ``tree``: the model's objects are written too, as :data:`TREE`."""
 
     input_folder: str
     model: str
@@ -42,6 +46,7 @@ class Job:
     outputs: tuple[Output, ...]
     settings: Mapping[str, object] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    tree: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,7 +65,8 @@ class Job:
 @dataclass(frozen=True, slots=True)
 class Made:
     """A file in the output folder. ``role`` is "companion" for a file that another one needs
-    (the MTL and textures of an OBJ), else None. ``type`` is the type of the output it belongs to."""
+    (the MTL and textures of an OBJ), "report" for one about the model, else None. ``type`` is the
+    type of the output it belongs to."""
 
     type: str
     name: str

@@ -65,8 +65,8 @@ class _Writer:
                 yield path, False
             case "3mf":
                 known = self.source.unit is not None
-                if threemf.write(document, parts(document), path, metres=known, y_up=self.source.y_up):
-                    self._warn("dropped-lines", "Lines and points are not kept", output)
+                left_out = threemf.write(document, parts(document), path, metres=known, y_up=self.source.y_up)
+                self._warn_of_thin(left_out, output)
                 yield path, False
             case "usdz":
                 if usdz.write(document, parts(document), path):
@@ -115,13 +115,19 @@ class _Writer:
         colored = output.advanced.get("exportColor") is not False
         if ascii_ and colored and stl.has_colors(document):
             self._warn("dropped-colors", "An ascii STL has no colours", output)
+        found = [part for part in parts(document) if part.kind == "triangles"]
+        self._warn_of_thin(len(found) == 0, output)
         if output.advanced.get("exportFileStructure") == "multiple":
-            for file, own in _by_object(parts(document), path):
+            for file, own in _by_object(found, path):
                 stl.write(document, own, file, ascii_=ascii_, colored=colored)
                 yield file, False
         else:
-            stl.write(document, parts(document), path, ascii_=ascii_, colored=colored)
+            stl.write(document, found, path, ascii_=ascii_, colored=colored)
             yield path, False
+
+    def _warn_of_thin(self, left_out: bool, output: Output) -> None:
+        if left_out:
+            self._warn("no-triangles", "Lines and points are not kept", output)
 
     def _warn(self, code: str, title: str, output: Output) -> None:
         self.warnings.append(Warning_(code, title, {"output": output.name, **output.advanced}))
@@ -132,7 +138,8 @@ def write(job: Job, source: Source) -> tuple[list[Made], list[Warning_]]:
     writer = _Writer(job, source, [])
     made: list[Made] = []
     pictures = _Pictures(job.outputs)
-    for output in job.outputs:
+    # What others are made of comes first.
+    for output in sorted(job.outputs, key=lambda one: pictures.rendered(one) is not None):
         path = Path(job.output_folder, output.name)
         larger = pictures.rendered(output)
         if larger is not None:

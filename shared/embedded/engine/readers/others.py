@@ -20,6 +20,9 @@ _DXF_UNITS = {
     6: (1.0, "m"), 7: (1000.0, "km"), 8: (2.54e-8, "µin"), 9: (2.54e-5, "mil"), 10: (0.9144, "yd"),
     13: (1e-6, "µm"), 14: (0.1, "dm"), 15: (10.0, "dam"), 16: (100.0, "hm"), 21: (1200 / 3937, "ftUS"),
 }  # fmt: skip
+# COLLADA's names are for people; its ids, which assimp takes otherwise, are for references.
+_PROPERTIES = {"IMPORT_COLLADA_USE_COLLADA_NAMES": 1}
+_X3D_TEXTURE = re.compile(rb"""(<ImageTexture\b[^<>]*?\s)url\s*=\s*(?:'([^']*)'|"([^"]*)")""")
 _NO_MATERIALS = ("OFF", "DXF")
 
 
@@ -30,9 +33,13 @@ def read(
     if format_ in ("DAE", "X3D"):
         # assimp calls itself for each level.
         check_depth(data)
+    if format_ == "X3D":
+        data = _X3D_TEXTURE.sub(lambda found: _one_address(found, files), data)
     if format_ == "DXF" and data.startswith(b"AutoCAD Binary DXF"):
         raise corrupt("it is a binary DXF, and only text can be read")
-    imported = assimp.read(data, files, gamma_material=gamma_material, gamma_vertex=gamma_vertex)
+    imported = assimp.read(
+        data, files, properties=_PROPERTIES, gamma_material=gamma_material, gamma_vertex=gamma_vertex
+    )
     drop_unused_materials(imported.scene, "DefaultMaterial")
     if format_ in _NO_MATERIALS:
         _drop_made_up(imported)
@@ -47,6 +54,17 @@ def read(
             matrix = np.eye(4) if root.matrix is None else root.matrix
             root.matrix = np.diag([factor, factor, factor, 1.0]) @ matrix
     return imported, unit
+
+
+def _one_address(found: re.Match[bytes], files: InputFolder) -> bytes:
+    """A texture of a list of addresses as one of the first that is there; assimp 5.4.3 refuses the whole
+    file for such a list, which is what the standard asks for."""
+    listed = (
+        (found[2] if found[2] is not None else found[3]).replace(b"&quot;", b'"').decode("utf-8", "replace")
+    )
+    addresses = re.findall(r'"([^"]*)"', listed) or [listed.strip()]
+    best = next((one for one in addresses if files.resolve(one)), addresses[0])
+    return b'%surl="%s"' % (found[1], best.replace('"', "").encode())
 
 
 def _dae_unit(data: bytes) -> str | None:

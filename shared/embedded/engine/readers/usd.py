@@ -22,9 +22,18 @@ _UNITS = {0.001: "mm", 0.01: "cm", 1.0: "m", 1000.0: "km", 0.0254: "in", 0.3048:
 
 def read(data: bytes, files: InputFolder) -> tuple[Imported, str]:
     """The scene and its unit. Raises `Problem` `corrupt-model`."""
-    pictures = _Pictures(data) if data.startswith(_PACKAGE) else {}
+    pictures: dict[str, bytes] = {}
+    layer: bytes | None = data
+    if data.startswith(_PACKAGE):
+        # The library insists on the format's alignment, which not every exporter keeps.
+        package = Package(data)
+        pictures = _Pictures(package)
+        name = package.named(".usd", ".usda", ".usdc")
+        layer = package.read(name) if name else None
+    if not layer:
+        raise corrupt("the package has no USD layer in it")
     try:
-        stage = tinyusdz.load_bytes(data)
+        stage = tinyusdz.load_bytes(layer)
         render = tydra.convert_to_render_scene(stage)
     except (tinyusdz.UsdError, RuntimeError, ValueError) as error:
         raise corrupt(f"its USD cannot be read ({str(error).strip()[:500]})") from error
@@ -50,9 +59,9 @@ def read(data: bytes, files: InputFolder) -> tuple[Imported, str]:
 class _Pictures(dict[str, bytes]):
     """A package's own files, unpacked when a material asks for one."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, package: Package) -> None:
         super().__init__()
-        self._package = Package(data)
+        self._package = package
 
     def get(self, name: str, default: Any = None) -> Any:
         found = self._package.read(posixpath.normpath(name))

@@ -18,7 +18,9 @@ from shared.embedded.engine.writers.camera import VIEWS, Camera, frame
 from shared.embedded.engine.writers.geometry import Geometry, gather, join, ribbons
 from shared.embedded.engine.writers.shading import Shader, unit
 
-_SECONDS = 6.0  # what the rays of one picture may take; a model that takes longer gets fewer
+# Processor time that the rays of one picture may take; a model that needs more gets fewer rays, and
+# then so few that it takes less than the second: what is just over the first gets no worse for little.
+_MOST_SECONDS, _REDUCED_SECONDS = 20.0, 6.0
 _SLIVER = 0.06  # a model that covers less of the picture is looked at from other sides too
 _LAYERS = 6  # transparent surfaces that are seen through
 _PROBES = 3  # rays per sample that ask how open its surroundings are
@@ -72,9 +74,9 @@ def _effort(pace: float, pixels: int) -> _Effort:
 
     Surfaces that lie inside each other, as shells do, give a ray all of them to meet: thousands of
     times the work of others."""
-    for effort in _EFFORTS:
+    for effort, seconds in zip(_EFFORTS, (_MOST_SECONDS, *[_REDUCED_SECONDS] * len(_EFFORTS)), strict=False):
         rays = pixels * effort.samples**2 / effort.shrink**2 * (2 + (2 + _PROBES) * effort.shadows)
-        if rays * pace <= _SECONDS:
+        if rays * pace <= seconds:
             return effort
     return _EFFORTS[-1]
 
@@ -90,9 +92,9 @@ def _best_camera(geometry: Geometry, points: Floats, width: int, height: int) ->
         camera = frame(points, width, height, view)
         directions = camera.rays(width // 4, height // 4)
         origins = np.broadcast_to(camera.position.astype(np.float32), directions.shape).copy()
-        started = time.perf_counter()
+        started = time.thread_time()
         covered = float((scene.run(origins, directions, query="INTERSECT") >= 0).mean())
-        pace = max(pace, (time.perf_counter() - started) / len(directions))
+        pace = max(pace, (time.thread_time() - started) / len(directions))
         if covered > seen:
             best, seen = camera, covered
         if seen >= _SLIVER:

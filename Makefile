@@ -1,6 +1,6 @@
 # The only way in: each target does its own set-up, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help run serve test
+.PHONY: help run serve test bench
 
 PYTHON := .venv/bin/python
 # By the environment, so that a path may hold any character.
@@ -23,3 +23,7 @@ test: ## lint, types, and every test
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest
+
+bench: ## measurements, each against a peer in the same run
+	@sh local/setup.sh test
+	@$(PYTHON) -m bench.import_time

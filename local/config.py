@@ -104,6 +104,7 @@ def app_settings(own: Mapping[str, str], storage: str, port: int) -> dict[str, s
         "BLOB_TRIGGER_SOURCE": "LogsAndContainerScan",
         "POLL_SCHEDULE": "*/2 * * * * *",
         "POLL_FLOOR_SECONDS": "1",
+        "GRACE_SECONDS": "30",
         "SWEEP_SCHEDULE": "*/30 * * * * *",
         "EMBEDDED_ACCOUNT_ID": EMBEDDED_ACCOUNT_ID,
         "EMBEDDED_ACCOUNT_KEY": EMBEDDED_ACCOUNT_KEY,

@@ -1,5 +1,6 @@
 """The bundle's own HTTP: health, the list of conversions, and callbacks."""
 
+import re
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
@@ -40,7 +41,7 @@ def router(app: "App") -> APIRouter:
         except ValueError:
             return _error(400, "BadRequest", f"'status' must be one of {', '.join(Status)}.")
         limit = query.get("limit", "100")
-        if not limit.isdigit() or not 0 < int(limit) <= MOST:
+        if not re.fullmatch("[0-9]{1,4}", limit) or not 0 < int(limit) <= MOST:
             return _error(400, "BadRequest", f"'limit' must be a number from 1 to {MOST}.")
         try:
             page = await (await app.ready()).overview.page(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from shared import paths
 from shared.conversion import Conversion, ServiceName
 from shared.storage import BlobHead, Conflict, Storage
@@ -26,6 +28,19 @@ class NotOurs(Exception):
     def __init__(self, conversion_id: str | None) -> None:
         super().__init__("the record was changed by another run")
         self.id = conversion_id
+
+
+class Unreadable(Exception):
+    """The record is not one that this release wrote: it was edited, or another release is, or was, at work.
+
+    ``path`` is the model's, None where the metadata do not say; ``due_at`` when something was to happen.
+    """
+
+    def __init__(self, etag: str, path: str | None, due_at: datetime) -> None:
+        super().__init__("the record cannot be read")
+        self.etag = etag
+        self.path = path
+        self.due_at = due_at
 
 
 @dataclass(frozen=True)
@@ -57,9 +72,20 @@ class InFlight:
         self._container = container
 
     async def read(self, name: str) -> Held | None:
-        """The record called ``name``."""
+        """The record called ``name``.
+
+        Raises:
+            Unreadable
+        """
         blob = await self._storage.read(self._container, name)
-        return None if blob is None else Held(Conversion.model_validate_json(blob.data), blob.etag)
+        if blob is None:
+            return None
+        try:
+            return Held(Conversion.model_validate_json(blob.data), blob.etag)
+        except ValidationError:
+            listed = _listed(blob.head)
+            path = listed.path if listed else None
+            raise Unreadable(blob.etag, path, listed.due_at if listed else blob.head.last_modified) from None
 
     async def of(self, path: str) -> Held | None:
         """The record of the model at ``path``."""
@@ -94,14 +120,15 @@ class InFlight:
         Raises:
             NotOurs: the record is another by now.
         """
-        name = paths.record(conversion.path)
-        try:
-            etag = await self._storage.replace(
-                self._container, name, _body(conversion), held.etag, metadata=_metadata(conversion)
-            )
-        except Conflict:
-            return await self._read_back(conversion)
-        return Held(conversion, etag)
+        return await self._replace(held.etag, conversion)
+
+    async def take_over(self, unreadable: Unreadable, conversion: Conversion) -> Held:
+        """Puts a conversion in the place of a record that nobody can read.
+
+        Raises:
+            NotOurs: the record is another by now.
+        """
+        return await self._replace(unreadable.etag, conversion)
 
     async def delete(self, held: Held) -> None:
         """Deletes the record if it still is the version that is held (rule R7)."""
@@ -115,6 +142,16 @@ class InFlight:
         async for head in self._storage.list(self._container, metadata=True):
             if listed := _listed(head):
                 yield listed
+
+    async def _replace(self, etag: str, conversion: Conversion) -> Held:
+        name = paths.record(conversion.path)
+        try:
+            etag = await self._storage.replace(
+                self._container, name, _body(conversion), etag, metadata=_metadata(conversion)
+            )
+        except Conflict:
+            return await self._read_back(conversion)
+        return Held(conversion, etag)
 
     async def _read_back(self, conversion: Conversion) -> Held:
         """A refused write may be our own, whose reply was lost and which was sent again (rule R4)."""
@@ -147,15 +184,21 @@ def _metadata(conversion: Conversion) -> dict[str, str]:
 
 def _listed(head: BlobHead) -> Listed | None:
     metadata = head.metadata
-    if "step" not in metadata or "due" not in metadata:
-        return None  # the tick's lease, or the note of the installation
     path = metadata.get("path")
+    try:
+        accepted_at = datetime.fromisoformat(metadata["accepted"])
+        due_at = datetime.fromisoformat(metadata["due"])
+        step = metadata["step"]
+    except (KeyError, ValueError):
+        return (
+            None  # the tick's lock, or a record that somebody edited: an event or the sweep finds its model
+        )
     return Listed(
         name=head.name,
         path=None if path is None else paths.from_metadata(path),
-        step=metadata["step"],
-        accepted_at=datetime.fromisoformat(metadata["accepted"]),
-        due_at=datetime.fromisoformat(metadata["due"]),
+        step=step,
+        accepted_at=accepted_at,
+        due_at=due_at,
         service=cast("ServiceName | None", metadata.get("service")),
         status=metadata.get("status", "pending"),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared import formats
 from shared.conversion import Conversion, Step
-from shared.in_flight import Held, NotOurs
+from shared.in_flight import Held, NotOurs, Unreadable
 from shared.problems import Code, Problem
 from shared.steps import Changed, Run
 from shared.telemetry import event
@@ -19,6 +19,8 @@ from shared.tools import Tools
 # How often a race is run again before the caller's own retry takes over.
 _ROUNDS = 10
 _MOST_TRIES = 3
+# What is due now must be due to another process too: a Date has no fraction, and replies may be slow.
+_CLOCKS_DIFFER = timedelta(seconds=5)
 
 _CLAIMED = (Step.INTAKE, Step.START, Step.COLLECT)
 
@@ -51,7 +53,13 @@ class Lifecycle:
         ``transfers`` is True for `transfer_files`: it moves files, and takes a step that was handed over
         to it at once. What the tick hands out, only the tick starts.
         """
-        held = await self._in_flight.read(name)
+        try:
+            held = await self._in_flight.read(name)
+        except Unreadable as record:
+            if record.path is None:
+                raise
+            await self.consider(record.path)
+            return
         if held is None:
             return
         conversion = held.conversion
@@ -78,13 +86,16 @@ class Lifecycle:
     async def make_due(self, name: str, conversion_id: str) -> bool:
         """A callback's whole effect: the conversion is asked about next. False if it is in flight no more."""
         for _ in range(_ROUNDS):
-            held = await self._in_flight.read(name)
+            try:
+                held = await self._in_flight.read(name)
+            except Unreadable:
+                return False
             if held is None or held.conversion.id != conversion_id:
                 return False
             if held.conversion.step is not Step.POLL:
                 return True  # it is at work, and asks the service itself
             try:
-                await self._in_flight.save(held, due_at=self._tools.now())
+                await self._in_flight.save(held, due_at=self._tools.now() - _CLOCKS_DIFFER)
             except NotOurs:
                 continue
             return True
@@ -93,15 +104,23 @@ class Lifecycle:
     async def _accept(self, path: str, *, has_new_settings: bool = False) -> Held | None:
         for _ in range(_ROUNDS):
             # In this order: a record read after the model could be of a newer version than the model's.
-            held = await self._in_flight.of(path)
+            unreadable = None
+            try:
+                held = await self._in_flight.of(path)
+            except Unreadable as record:
+                held, unreadable = None, record
             head = await self._tools.head(path)
             if head is None:
                 return None
             now = self._tools.now()
+            if unreadable and now < unreadable.due_at + timedelta(seconds=self._tools.pace.claim):
+                return None  # a release that can read it may be at work on it
             due_at = now + timedelta(seconds=self._tools.pace.claim)
             fresh = Conversion.begin(path, head.etag, head.size, head.md5, now, due_at)
             try:
-                if held is None:
+                if unreadable is not None:
+                    held = await self._in_flight.take_over(unreadable, fresh)
+                elif held is None:
                     held = await self._in_flight.create(fresh)
                 else:
                     # The same content under a new ETag is no new version: finish takes the ETag over.

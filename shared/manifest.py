@@ -1,11 +1,15 @@
 """The manifest: the final record of a conversion, public and versioned.
 
-It has Model Derivative's shape, and tells more. The model behind it is the published JSON Schema
-(``manifest.schema.json``).
+It has Model Derivative's shape, and tells more. The classes here are the source of the published JSON
+Schema, ``manifest.schema.json`` beside this file, which this command makes anew after a change of them::
+
+    python -m shared.manifest > shared/manifest.schema.json
 """
 
+import json
+import sys
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -19,11 +23,15 @@ from shared.conversion import (
     Message,
     OutputFile,
     Status,
+    Step,
     _Value,
 )
 from shared.storage import Storage
 
 VERSION = "1.0"
+
+#: The metadata that say when the settings were read: a sidecar that is newer was not.
+SETTLED = "settled"
 
 
 class Source(_Value):
@@ -94,6 +102,13 @@ class Manifest(_Value):
     def encode(self) -> bytes:
         """The manifest as it is stored: indented, because people open it."""
         return self.model_dump_json(by_alias=True, exclude_none=True, indent=2).encode()
+
+
+def schema() -> str:
+    """The JSON Schema of :class:`Manifest`, as the published file holds it."""
+    described = Manifest.model_json_schema(by_alias=True)
+    named = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | described
+    return json.dumps(named, indent=2, ensure_ascii=False) + "\n"
 
 
 def build(conversion: Conversion, now: datetime) -> Manifest:
@@ -217,7 +232,9 @@ class Manifests:
             Conflict: another manifest is there by now.
         """
         name = paths.manifest(manifest.source.path)
+        intake = timedelta(seconds=manifest.timings.steps.get(Step.INTAKE, 0.0))
         metadata = {
+            SETTLED: (manifest.timings.accepted + intake).isoformat(),
             "sourceetag": paths.to_metadata(manifest.source.etag),
             "status": manifest.status,
             "conversion": manifest.id,
@@ -228,3 +245,7 @@ class Manifests:
         if etag is None:
             return await self._storage.create(self._container, name, data, metadata=metadata)
         return await self._storage.replace(self._container, name, data, etag, metadata=metadata)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema())

@@ -30,6 +30,10 @@ JSON = "application/json"
 _PIECE = 4 * 1024 * 1024
 
 
+# A reply that is older than this says that our own count of the time is wrong.
+_SLOWEST_REPLY = timedelta(minutes=2)
+
+
 class Conflict(Exception):
     """A conditional write did not find the blob as it had to be (409 or 412, or it is gone)."""
 
@@ -39,8 +43,8 @@ class _Retry(AsyncRetryPolicy[Any, Any]):
 
     def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
         # Left by the storage client for its own policy, which fails over to secondary hosts.
-        options.pop("hosts", None)
-        options.pop("location_mode", None)
+        for name in ("hosts", "location_mode", "retry_to_secondary"):
+            options.pop(name, None)
         return super().configure_retries(options)
 
     async def send(self, request: Any) -> Any:
@@ -59,6 +63,7 @@ class Clock:
     def __init__(self) -> None:
         self._date = datetime.now(UTC)
         self._read_at = time.monotonic()
+        self._is_told = False
 
     def observe(self, response: Any) -> None:
         """Takes the Date of a reply, as the client's ``raw_response_hook``."""
@@ -66,10 +71,11 @@ class Clock:
         if not header:
             return
         date = parsedate_to_datetime(header)
-        # A Date has no fraction of a second: one that agrees must not set the time back.
-        if not timedelta(0) <= self.now() - date < timedelta(seconds=1):
+        # A Date has no fraction of a second, and a reply may be slow: neither sets the time back.
+        if not self._is_told or not timedelta(0) <= self.now() - date < _SLOWEST_REPLY:
             self._date = date
             self._read_at = time.monotonic()
+            self._is_told = True
 
     def now(self) -> datetime:
         """The time at the storage service, aware and in UTC."""

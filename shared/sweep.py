@@ -2,16 +2,15 @@
 
 import asyncio
 import hashlib
-import logging
 from datetime import datetime, timedelta
 
 from shared import formats, paths
 from shared.in_flight import InFlight
 from shared.lifecycle import Lifecycle
-from shared.manifest import Manifests
+from shared.manifest import SETTLED, Manifests
 from shared.settings import Settings
 from shared.storage import Storage
-from shared.telemetry import event
+from shared.telemetry import event, unexpected
 from shared.tick import INSTALLED, LOCK
 from shared.tools import Tools
 
@@ -120,17 +119,20 @@ class Sweep:
                 return
         elif any([item.path is None async for item in self._in_flight.list()]):
             return  # it may be that one's; the next sweep looks again
-        event("sweep.orphan", level=logging.INFO, folder=folder, conversion_id=conversion_id)
+        event("sweep.orphan", folder=folder, conversion_id=conversion_id)
         await self._tools.drop_outputs(f"{folder}/{conversion_id}")
 
     async def _is_news(self, sidecar: str, changed: datetime) -> bool:
-        """Whether a sidecar is newer than the manifest of its model."""
+        """Whether a sidecar is newer than the settings that its model was converted with."""
         model = formats.model_of_sidecar(sidecar)
         assert model is not None
         if self._storage.now() - changed > _RECENT:
             return False
         current = await self._storage.head(self._tools.converted, paths.manifest(model))
-        return current is not None and changed > current.last_modified
+        if current is None:
+            return False
+        settled = current.metadata.get(SETTLED)
+        return changed > (datetime.fromisoformat(settled) if settled else current.last_modified)
 
     async def _consider(self, found: list[str]) -> int:
         limit = asyncio.Semaphore(_AT_ONCE)
@@ -139,10 +141,8 @@ class Sweep:
             async with limit:
                 try:
                     return await self._lifecycle.consider(name)
-                except Exception:
-                    logging.getLogger(__name__).exception(
-                        "a model could not be considered", extra={"model": name}
-                    )
+                except Exception as trouble:
+                    unexpected("sweep.trouble", trouble, model=name)
                     return False
 
         return sum(await asyncio.gather(*(consider(name) for name in found)))

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from shared.conversion import Conversion
+from shared.problems import Problem
 
 # httpx logs every URL at INFO, and the storage client its headers; a SAS would be among them.
 _TOO_TALKATIVE = ("httpx", "httpcore", "azure", "aiohttp.access", "opentelemetry")
@@ -50,6 +51,15 @@ def event(
     dimensions = {key: value for key, value in dimensions.items() if value is not None}
     told = " ".join(f"{key}={_shown(value)}" for key, value in dimensions.items())
     logger.log(level, "%s %s", name, told, extra={"event": name, **_safe(dimensions)})
+
+
+def unexpected(name: str, trouble: Exception, **dimensions: Any) -> None:
+    """Logs what went wrong where no manifest can say it: a problem's own words, or where a bug is."""
+    if isinstance(trouble, Problem):
+        event(name, level=logging.ERROR, code=trouble.code, message=trouble.message, **dimensions)
+    else:
+        kind = type(trouble).__name__
+        event(name, level=logging.ERROR, bug=kind, where=where(trouble), **dimensions)
 
 
 def where(exception: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -16,7 +15,7 @@ from shared.conversion import Step
 from shared.in_flight import Listed
 from shared.lifecycle import Lifecycle
 from shared.storage import Conflict
-from shared.telemetry import event
+from shared.telemetry import event, unexpected
 from shared.tools import Tools
 
 LOCK = "tick.lock"
@@ -116,11 +115,9 @@ class Tick:
         async with limit:
             try:
                 await self._lifecycle.advance(item.name)
-            except Exception:
+            except Exception as trouble:
                 # One conversion's trouble must not end the tick of all others; its claim runs out.
-                logging.getLogger(__name__).exception(
-                    "a conversion could not be advanced", extra={"record": item.name}
-                )
+                unexpected("tick.trouble", trouble, model=item.path, service=item.service)
 
     @contextlib.asynccontextmanager
     async def _lease(self) -> AsyncIterator[bool]:

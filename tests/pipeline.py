@@ -5,15 +5,19 @@ ASGI app in this process.
 """
 
 import base64
+import contextlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
+from azure.core.exceptions import ResourceNotFoundError
 
 from local.azurite import Azurite
 from shared import paths
@@ -24,6 +28,7 @@ from shared.manifest import Manifest
 from shared.settings import read_settings
 from shared.storage import Clock
 
+SCHEMA = Path(__file__).resolve().parents[1] / "shared" / "manifest.schema.json"
 ACCOUNT_ID = "30ea64bd-100f-4bf0-adc9-29fa45d4880c"
 ACCOUNT_KEY = "a key that only the tests know"
 
@@ -122,6 +127,8 @@ class Pipeline:
         stored = await self.app.tools.manifests.of(path)
         assert stored is not None, f"{path} has no manifest"
         assert stored.manifest is not None
+        content = json.loads(await self.read(paths.manifest(path)))
+        jsonschema.validate(content, json.loads(SCHEMA.read_text()))
         return stored.manifest
 
     async def record(self, path: str) -> Conversion | None:
@@ -178,7 +185,8 @@ class Pipeline:
         message = await client.receive_message()
         if message is None:
             return None
-        await client.delete_message(message)
+        with contextlib.suppress(ResourceNotFoundError):  # the reply was lost, and it was sent again
+            await client.delete_message(message)
         body: dict[str, Any] = json.loads(base64.b64decode(message.content))
         return body
 
@@ -254,3 +262,5 @@ async def start(
         yield Pipeline(app, clock)
     finally:
         await app.close()
+        if transport := (client_options or {}).get("transport"):
+            await transport.close()  # that it may outlive each of the clients that share it

@@ -97,7 +97,7 @@ REFUSALS: list[tuple[str, Any, Any, str, str]] = [
      "Ungültig", "fehlt"),
     ("success without files", CREATED, success(), "missing-output", "wrote no output"),
     ("success with a file that is not there", CREATED,
-     success({"path": "nowhere/cube.glb", "type": "glb", "size": 10}), "missing-output", "cube.glb (missing)"),
+     success({"path": "nowhere/cube.glb", "type": "glb"}), "missing-output", "cube.glb (missing)"),
     ("500 for ever", answer(500, {"error": "boom"}), None, "timeout", "boom"),
     ("429 for ever", answer(429), None, "timeout", ""),
     ("500 to polls for ever", CREATED, answer(500), "timeout", "500"),

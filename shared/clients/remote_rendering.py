@@ -131,8 +131,8 @@ class RemoteRendering:
     def check(self, extension: str, formats: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> None:
         """Refuse what cannot be converted, or asked for: see `ConversionService.check`."""
         if extension.lower() not in self.reads:
-            others = [service for service in services_that_read(extension) if service != self.name]
-            hint = f"{' and '.join(others)} can: name it as `service` in the settings" if others else ""
+            others = " and ".join(name for name in services_that_read(extension) if name != self.name)
+            hint = f"{others} can, once set up: name it as `service` in the settings" if others else ""
             raise Problem(
                 Code.UNSUPPORTED_FORMAT,
                 f"{self.name} cannot read {extension} files"

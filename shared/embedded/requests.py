@@ -47,7 +47,8 @@ class State(StrEnum):
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    # A record that cannot be read is told without its content: a SAS may rest in it.
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class Location(_Value):

@@ -336,6 +336,26 @@ async def test_bugs_that_quote_secrets(azurite: Azurite, leaks: Leaks) -> None:
         await leaks.check(pipeline)
 
 
+async def test_a_request_record_that_cannot_be_read(azurite: Azurite, leaks: Leaks) -> None:
+    async with bundle(azurite, leaks) as pipeline:
+        await pipeline.drop("cube.stl", CUBE)
+        (request,) = await pipeline.requests()
+        container, name = pipeline.app.settings.embedded_container, f"{request}.json"
+        blob = await pipeline.app.storage.read(container, name)
+        assert blob is not None
+        record = json.loads(blob.data)
+        location = record["request"]["source"]
+        signature = location["sas"].partition("sig=")[2]
+        # So that an error about the missing name would end with the signature.
+        record["request"]["source"] = {"account": location["account"], "sas": signature}
+        await pipeline.app.storage.put(container, name, json.dumps(record).encode())
+        with leaks.failing(ValueError):
+            await pipeline.app.worker.run(request, "message")
+        await pipeline.app.storage.delete(container, name)
+        leaks.secrets.add(signature[-12:])
+        await leaks.check(pipeline)
+
+
 @pytest.mark.parametrize("data", [b"", b"solid but not really", bytes(1000)])
 async def test_models_that_cannot_be_read(
     azurite: Azurite, leaks: Leaks, converter: Converter, data: bytes

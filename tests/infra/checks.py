@@ -143,6 +143,38 @@ def role_faults(deployment: Deployment, expected: Iterable[Mapping[str, str]]) -
     ]
 
 
+def need_faults(deployment: Deployment, names: Mapping[str, str]) -> list[str]:
+    """What the app settings make the app use, against what its identity may do (``names``: roles by id)."""
+    may: dict[str, set[str]] = {}
+    for item in deployment.of(ROLE_ASSIGNMENT):
+        role = names[item.body["properties"]["roleDefinitionId"][-36:]]
+        may.setdefault(_place(item.body["scope"]), set()).add(role)
+    settings = app_settings(deployment)
+    needs = [
+        ("host account", "Storage Blob Data Owner"),
+        ("host account", "Storage Queue Data Contributor"),
+        ("host account", "Storage Table Data Contributor"),
+        ("data account", "Storage Blob Delegator"),
+    ]
+    for name, value in settings.items():
+        if name.endswith("_CONTAINER"):
+            reads = name == "MODELS_CONTAINER"
+            needs.append((f"container {value}", f"Storage Blob Data {'Reader' if reads else 'Contributor'}"))
+        elif name.endswith("_QUEUE"):
+            needs.append(("data account", "Storage Queue Data Contributor"))
+        elif value.startswith("@Microsoft.KeyVault("):
+            needs.append(("key vault", "Key Vault Secrets User"))
+        elif name.endswith("AUTHENTICATION_STRING"):
+            needs.append(("application insights", "Monitoring Metrics Publisher"))
+    wanted = dict.fromkeys(needs)
+    faults = [
+        f"the app needs {role} on {place}" for place, role in wanted if role not in may.get(place, set())
+    ]
+    surplus = {(place, role) for place, given in may.items() for role in given} - set(wanted)
+    surplus.discard(("container event-dead-letters", "Storage Blob Data Contributor"))  # Event Grid's
+    return faults + [f"nothing needs {role} on {place}" for place, role in sorted(surplus)]
+
+
 def _place(scope: Resource) -> str:
     """A role's scope in the words of the table."""
     kind = scope.type.rpartition("/")[2]

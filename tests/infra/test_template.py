@@ -22,6 +22,7 @@ from tests.infra.checks import (
     app_settings,
     event_faults,
     name_faults,
+    need_faults,
     openness_faults,
     role_faults,
     secret_faults,
@@ -50,6 +51,9 @@ def planted(infra: Path, **parameters: object) -> Deployment:
 def roles(infra: Path = INFRA) -> list[dict[str, str]]:
     found: list[dict[str, str]] = json.loads((infra / "roles.json").read_text(encoding="utf-8"))
     return found
+
+
+ROLE_NAMES = {role["id"]: role["name"] for role in roles()}
 
 
 # --- App settings ------------------------------------------------------------------------------
@@ -96,9 +100,8 @@ def test_linked_containers_are_told_to_the_app_and_their_roles_assigned() -> Non
     ]
     deployment = planted(INFRA, linkedStorageAccounts=linked)
     assert app_settings(deployment)["EMBEDDED_LINKED_CONTAINERS"] == "partner/cad,partner/viewer"
-    names = {role["id"]: role["name"] for role in roles()}
     assigned = {
-        item.body["scope"].name: names[item.body["properties"]["roleDefinitionId"][-36:]]
+        item.body["scope"].name: ROLE_NAMES[item.body["properties"]["roleDefinitionId"][-36:]]
         for item in deployment.of(ROLE_ASSIGNMENT)
         if item.file.name == "linked.bicep"
     }
@@ -197,6 +200,30 @@ def test_what_the_second_pass_needs_are_outputs_of_the_first(deployment: Deploym
 
 def test_the_assigned_roles_are_those_of_the_list(deployment: Deployment) -> None:
     assert role_faults(deployment, roles()) == []
+
+
+def test_the_roles_are_what_the_app_settings_make_the_app_use_and_no_more(deployment: Deployment) -> None:
+    assert need_faults(deployment, ROLE_NAMES) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "findings"),
+    [
+        ('"scope": "key vault"', '"scope": "nowhere"', ["the app needs Key Vault Secrets User on key vault"]),
+        (
+            '"scope": "container converted"',
+            '"scope": "container models"',
+            [
+                "the app needs Storage Blob Data Contributor on container converted",
+                "nothing needs Storage Blob Data Contributor on container models",
+            ],
+        ),
+    ],
+)
+def test_a_role_too_few_or_too_many_is_found(
+    infra_copy: Plant, old: str, new: str, findings: list[str]
+) -> None:
+    assert need_faults(planted(infra_copy("roles.json", old, new)), ROLE_NAMES) == findings
 
 
 def test_a_missing_role_is_found(infra_copy: Plant) -> None:

@@ -1,0 +1,58 @@
+"""Records that this release cannot read: edited by hand, or written by another release."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from local.azurite import Azurite
+from shared import paths
+from shared.conversion import Status
+from tests.copier import Copier
+from tests.pipeline import Pipeline, start
+from tests.shapes import block
+
+
+@pytest.fixture
+async def pipeline(azurite: Azurite) -> AsyncIterator[Pipeline]:
+    async with start(azurite, converter=Copier()) as running:
+        yield running
+
+
+async def damage(pipeline: Pipeline, *, keeps_metadata: bool) -> None:
+    storage, container = pipeline.app.storage, pipeline.app.settings.in_flight_container
+    name = paths.record("block.stl")
+    blob = await storage.read(container, name)
+    assert blob is not None
+    content = json.loads(blob.data) | {"addedByALaterRelease": 1}
+    metadata = dict(blob.head.metadata) if keeps_metadata else {"step": "poll"}
+    await storage.put(container, name, json.dumps(content).encode(), metadata=metadata)
+
+
+async def test_a_record_of_another_release_is_left_to_it_for_a_while(pipeline: Pipeline) -> None:
+    await pipeline.drop("block.stl", block(1))
+    await damage(pipeline, keeps_metadata=True)
+    await pipeline.event("block.stl")
+    await pipeline.app.tick.run()
+    assert len(await pipeline.jobs()) == 1
+
+
+async def test_a_record_that_nobody_moves_any_more_is_begun_again(pipeline: Pipeline) -> None:
+    await pipeline.drop("block.stl", block(1))
+    await damage(pipeline, keeps_metadata=True)
+    pipeline.later(pipeline.app.settings.claim_seconds + 10)
+    await pipeline.settle()
+    assert (await pipeline.manifest("block.stl")).status is Status.SUCCESS
+
+
+async def test_a_record_without_its_metadata_stops_no_listing_and_is_found_by_the_sweep(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.app.tick.run()
+    await pipeline.drop("block.stl", block(1))
+    await damage(pipeline, keeps_metadata=False)
+    await pipeline.convert("other.stl", block(2))
+    pipeline.later(pipeline.app.settings.claim_seconds + 10)
+    await pipeline.app.sweep.run()
+    await pipeline.settle()
+    assert (await pipeline.manifest("block.stl")).status is Status.SUCCESS

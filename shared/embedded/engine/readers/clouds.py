@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import struct
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -40,6 +41,7 @@ def read_las(data: bytes, name: str) -> tuple[Imported, str | None]:
     """The points, z-up turned into y-up, in metres where the file says its unit.
 
     Raises `Problem` `corrupt-model`."""
+    _check_records(data)
     try:
         with laspy.open(io.BytesIO(data)) as reader:
             header = reader.header
@@ -61,6 +63,18 @@ def read_las(data: bytes, name: str) -> tuple[Imported, str | None]:
     factor, unit = _las_unit(header)
     shades = np.concatenate(colors)
     return Imported(_cloud(name, np.concatenate(places), _stretched(shades), upright(factor)), []), unit
+
+
+def _check_records(data: bytes) -> None:
+    """laspy reads as many records as the header says there are, past the end of the file, for hours."""
+    if data[:4] != b"LASF" or len(data) < 227:
+        raise corrupt("it does not start with a LAS header")
+    start, count = struct.unpack_from("<II", data, 96)
+    extended_start, extended = 0, 0
+    if data[25] >= 4 and len(data) >= 247:
+        extended_start, extended = struct.unpack_from("<QI", data, 235)
+    if count * 54 > len(data) or extended_start + extended * 60 > len(data) or start > len(data):
+        raise corrupt(f"its header says {count + extended} records, more than its {len(data)} bytes hold")
 
 
 def _check_count(header: Any, size: int) -> None:

@@ -3,7 +3,6 @@
 import io
 import re
 import zipfile
-import zlib
 
 from shared.embedded.engine.faults import corrupt
 from shared.problems import Code, Problem
@@ -23,7 +22,9 @@ class Package:
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
             entries = self._zip.infolist()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, IndexError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # as below
             raise corrupt(f"it is not the zip file that it should be ({error})") from None
         if len(entries) > _MAX_ENTRIES:
             raise corrupt(f"it holds {len(entries)} files, more than {_MAX_ENTRIES}")
@@ -42,19 +43,14 @@ class Package:
         if entry is None:
             return None
         left = MAX_UNPACKED - self._unpacked
+        if entry.file_size > left:
+            raise _full()
         try:
-            if entry.file_size > left:
-                raise _full()
             with self._zip.open(entry) as opened:
                 content = opened.read(left + 1)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            RuntimeError,
-            NotImplementedError,
-            OSError,
-        ) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # zipfile raises a dozen kinds over damaged archives
             raise corrupt(f"{name!r} inside it cannot be unpacked ({error})") from None
         self._unpacked += len(content)
         if self._unpacked > MAX_UNPACKED:

@@ -85,7 +85,7 @@ def parse(content: bytes) -> Model:
         parser.Parse(content, True)
     except expat.ExpatError as error:
         raise corrupt(f"the XML of the 3MF is broken ({error})") from None
-    except (KeyError, ValueError, OverflowError) as error:
+    except (LookupError, ValueError, OverflowError) as error:
         raise corrupt(f"the 3MF does not follow its specification ({error!r})") from None
     return reader.model
 

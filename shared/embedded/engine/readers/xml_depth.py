@@ -29,7 +29,7 @@ def check_depth(data: bytes) -> None:
     parser.EntityDeclHandler = _no_entities
     try:
         parser.Parse(data, True)
-    except (expat.ExpatError, ValueError):
+    except (expat.ExpatError, ValueError, LookupError):  # the last is an encoding that it lacks
         return
 
 

@@ -60,6 +60,16 @@ def mutated(name: str, seed: int) -> bytes:
     return data
 
 
+def _job(folder: Path, name: str, seed: int) -> Job:
+    place, output = folder / name / "in", folder / name / "out"
+    place.mkdir(parents=True, exist_ok=True)
+    output.mkdir(exist_ok=True)
+    (place / name).write_bytes(mutated(name, seed))
+    picture = Output("thumbnail", "a.png", {"width": 100})
+    outputs = (Output("glb", "a.glb"), *([picture] if seed % 10 == 0 else []))
+    return Job(str(place), name, str(output), outputs, limits=_LIMITS)
+
+
 async def run(count: int) -> int:
     """Convert that many; the number of times that the engine's process had to be started again."""
     names = list(made.every_model())
@@ -70,14 +80,7 @@ async def run(count: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(count):
             name = names[seed % len(names)]
-            place, output = Path(folder, "in"), Path(folder, "out")
-            place.mkdir(exist_ok=True)
-            output.mkdir(exist_ok=True)
-            (place / name).write_bytes(mutated(name, seed))
-            picture = Output("thumbnail", "a.png", {"width": 100})
-            outputs = (Output("glb", "a.glb"), *([picture] if seed % 10 == 0 else []))
-            result = await converter.convert(Job(str(place), name, str(output), outputs, limits=_LIMITS))
-            (place / name).unlink()
+            result = await converter.convert(_job(Path(folder), name, seed))
             code = "converted" if result.error is None else result.error.code
             endings[code] += 1
             if result.error is not None and code == _CRASHED:

@@ -1,6 +1,6 @@
 # The only way in: each target does its own set-up, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help run serve test bench
+.PHONY: help run serve test bench fuzz
 
 PYTHON := .venv/bin/python
 # By the environment, so that a path may hold any character.
@@ -27,3 +27,7 @@ test: ## lint, types, and every test
 bench: ## measurements, each against a peer in the same run
 	@sh local/setup.sh test
 	@$(PYTHON) -m bench.import_time
+
+fuzz: ## convert 10,000 damaged models; the engine must live through all of them
+	@sh local/setup.sh test
+	$(PYTHON) -m tests.embedded.engine.fuzz

@@ -371,6 +371,49 @@ def _text(raw: bytes) -> str:
         return raw.decode("latin-1")
 
 
+# A list of addresses of one picture, each in quotes, or one without.
+_X3D_TEXTURE = re.compile(
+    rb"""<(?:ImageTexture|MovieTexture)\b[^<>]{0,1000}?\burl\s{0,20}=\s{0,20}(?:'([^']{0,4096})'|"([^"]{0,4096})")"""
+)
+
+
+def _x3d(data: Data, whole: bool) -> Found:
+    found: list[Reference] = []
+    for match in _X3D_TEXTURE.finditer(data):
+        listed = _text(match[1] if match[1] is not None else match[2]).replace("&quot;", '"')
+        found += [Reference(one) for one in re.findall(r'"([^"]*)"', listed) or [listed]]
+    return Found(tuple(found), complete=whole)
+
+
+_3DS_PICTURE = b"\x00\xa3"  # the chunk of a texture's file name, which ends with a zero
+
+
+def _3ds(data: Data, whole: bool) -> Found:
+    found: list[Reference] = []
+    position = 0
+    while (start := data.find(_3DS_PICTURE, position)) >= 0:
+        position = start + len(_3DS_PICTURE)
+        size = int.from_bytes(data[start + 2 : start + 6], "little")
+        name = bytes(data[start + 6 : start + min(size, 6 + _LONGEST_NAME)])
+        if name.endswith(b"\0") and name.find(b"\0") == len(name) - 1 and name[:-1].isascii():
+            found.append(Reference(_text(name[:-1])))
+    return Found(tuple(found), complete=whole)
+
+
+_USD_ASSET = re.compile(rb"@@@([^@\r\n]{1,1024})@@@|@([^@\r\n]{1,1024})@")
+_USD_LAYERS = (".usd", ".usda", ".usdc", ".usdz")
+
+
+def _usd(data: Data, whole: bool) -> Found:
+    """The pictures of a layer of text. Layers that it is composed of are not read, and a binary one's
+    names are compressed: its pictures are found by the engine, if they are there."""
+    if data[:5] != b"#usda":
+        return Found((), complete=True)
+    names = [_text(match[1] or match[2]) for match in _USD_ASSET.finditer(data)]
+    pictures = [name for name in names if not name.lower().endswith(_USD_LAYERS)]
+    return Found(tuple(Reference(name) for name in pictures), complete=whole)
+
+
 _READERS: dict[str, Callable[[Data, bool], Found]] = {
     ".obj": _obj,
     ".mtl": _mtl,
@@ -378,6 +421,10 @@ _READERS: dict[str, Callable[[Data, bool], Found]] = {
     ".glb": _glb,
     ".dae": _dae,
     ".fbx": _fbx,
+    ".x3d": _x3d,
+    ".3ds": _3ds,
+    ".usda": _usd,
+    ".usd": _usd,
 }
 
 #: The extensions of files that can name others.

@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from shared.conversion import ConversionSettings, Sidecar
 from shared.embedded.engine.conversion_settings import _KEYS
-from shared.embedded.engine.formats import READS, WRITES
+from shared.embedded.engine.formats import READS, TARGETS
 from shared.formats import DEFAULT_FORMATS, REMOTE_RENDERING
 from shared.formats import READS as SERVICE_READS
 from shared.manifest import Manifest
@@ -78,17 +78,13 @@ def test_the_table_of_inputs_is_what_the_service_reads() -> None:
 
 def test_the_table_of_outputs_is_what_the_engine_writes() -> None:
     outputs = section(README, "## Formats").split("What it makes")[1]
-    told = {names(row[0])[0]: names(row[2]) for row in rows(outputs)}
+    told = {names(row[0])[0]: set(names(row[2])) for row in rows(outputs)}
     real = {
-        name: [
+        name: {
             *target.advanced,
-            *dict.fromkeys(
-                str(value)
-                for one in target.advanced.values()
-                for value in ((one[0], one[-1]) if isinstance(one, range) else one)
-            ),
-        ]
-        for name, target in WRITES.items()
+            *(str(value).lower() for option in target.advanced.values() for value in option.values),
+        }
+        for name, target in TARGETS.items()
     }
     assert told == real
     default = DEFAULT_FORMATS[REMOTE_RENDERING]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.references import Folder, Found, Reference, candidates, references
+from shared.references import REFERRING, Folder, Found, Reference, candidates, references
 
 
 def uris(found: Found) -> list[str]:
@@ -159,7 +159,7 @@ def test_a_damaged_gltf_raises_nothing(data: bytes) -> None:
 
 
 @given(data=st.binary(max_size=400), whole=st.booleans())
-@pytest.mark.parametrize("extension", [".obj", ".mtl", ".gltf", ".glb", ".dae", ".fbx"])
+@pytest.mark.parametrize("extension", sorted(REFERRING))
 def test_garbage_raises_nothing(extension: str, data: bytes, whole: bool) -> None:
     references(extension, data, whole=whole)
     references(extension, b"mtllib " + data + b"\nmap_Kd " + data + b"RelativeFilename" + data, whole=whole)
@@ -229,6 +229,26 @@ def test_a_text_fbx_names_the_pictures_that_it_does_not_hold() -> None:
             Content: "" }
         Video: 3 { RelativeFilename: "" }"""
     assert uris(references(".fbx", data)) == ["maps\\out side.png"]
+
+
+def test_an_x3d_names_each_address_of_a_picture() -> None:
+    data = b"""<X3D><ImageTexture DEF='a' url='"wood.png" "http://x/wood.png"'/><Inline url="part.x3d"/>
+    <ImageTexture url="&quot;stone.png&quot;"/><ImageTexture url="plain.png"/></X3D>"""
+    assert uris(references(".x3d", data)) == ["wood.png", "http://x/wood.png", "stone.png", "plain.png"]
+
+
+def test_a_3ds_names_its_pictures() -> None:
+    name = b"WOOD.TGA\0"
+    chunk = b"\x00\xa3" + (6 + len(name)).to_bytes(4, "little") + name
+    noise = b"\x00\xa3\x04\x00\x00\x00\x00\xa3"
+    assert uris(references(".3ds", b"MM" + noise + bytes(8) + chunk + noise)) == ["WOOD.TGA"]
+
+
+def test_a_usd_layer_of_text_names_its_pictures_and_not_its_layers() -> None:
+    data = b"#usda 1.0\n( subLayers = [@base.usda@] )\nasset a = @./tex/wood.png@\nasset b = @@@o@dd.png@@@"
+    data = data.replace(b"o@dd", b"odd")
+    assert uris(references(".usda", data)) == ["./tex/wood.png", "odd.png"]
+    assert uris(references(".usd", b"PXR-USDC" + data)) == []
 
 
 @pytest.mark.parametrize("extension", [".stl", ".step", ".ply", ".3mf", ""])

@@ -77,6 +77,8 @@ def _material(material: Material) -> Json:
         pbr["baseColorFactor"] = list(material.base_color)
     if material.base_color_texture is not None:
         pbr["baseColorTexture"] = {"index": material.base_color_texture}
+    if material.metallic_roughness_texture is not None:
+        pbr["metallicRoughnessTexture"] = {"index": material.metallic_roughness_texture}
     written = _named(material, {"pbrMetallicRoughness": pbr})
     for key, texture in (
         ("normalTexture", material.normal_texture),
@@ -162,6 +164,7 @@ def _is_textured(scene: Scene, material: int | None) -> bool:
         texture is not None
         for texture in (
             found.base_color_texture,
+            found.metallic_roughness_texture,
             found.normal_texture,
             found.occlusion_texture,
             found.emissive_texture,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.embedded.engine.decode import roots
+from shared.embedded.engine.decode import wrap
 from shared.embedded.engine.document import Document, Json
 from shared.embedded.engine.job import Warning_
 from shared.embedded.engine.scene import Matrix, linear
@@ -184,13 +184,7 @@ class ConversionSettings:
             return
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = self.turn(), offset
-        nodes = document.json.setdefault("nodes", [])
-        top = roots(document)
-        if not top:
-            return
-        nodes.append({"name": "root", "matrix": [float(value) for value in matrix.T.flat], "children": top})
-        scenes = document.json.setdefault("scenes", [{}])
-        scenes[document.json.setdefault("scene", 0)]["nodes"] = [len(nodes) - 1]
+        wrap(document, matrix)
 
     def apply_to_materials(self, document: Document, source_format: str) -> None:
         """Sidedness, gamma, unlit and deduplication, in this order."""

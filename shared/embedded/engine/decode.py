@@ -29,7 +29,8 @@ class Part:
     """One primitive where it stands in the world, at rest: skins and default morph weights applied.
 
     positions (n, 3); indices (m, k) with k = 3, 2, 1 by kind; normals (n, 3), texcoords by set number
-    (n, 2) and colors (n, 4) where the model has them; material is an index into the document's."""
+    (n, 2) and colors (n, 4) where the model has them; material is an index into the document's,
+    as node is."""
 
     name: str
     kind: Kind
@@ -39,6 +40,7 @@ class Part:
     texcoords: dict[int, Floats]
     colors: Floats | None
     material: int | None
+    node: int = -1
 
 
 def parts(document: Document, only: Collection[int] | None = None) -> Iterator[Part]:
@@ -49,7 +51,7 @@ def parts(document: Document, only: Collection[int] | None = None) -> Iterator[P
     for index, world in worlds.items():
         node = document.items("nodes")[index]
         if "mesh" in node and (only is None or index in only):
-            yield from decoder.parts(node, world, worlds)
+            yield from decoder.parts(index, world, worlds)
 
 
 def world_matrices(document: Document) -> dict[int, Matrix]:
@@ -74,6 +76,17 @@ def roots(document: Document) -> list[int]:
     return [index for index in range(len(document.items("nodes"))) if index not in children]
 
 
+def wrap(document: Document, matrix: Matrix) -> None:
+    """Put a node with that 4 x 4 matrix above all roots of the default scene."""
+    top = roots(document)
+    if not top:
+        return
+    nodes = document.json.setdefault("nodes", [])
+    nodes.append({"name": "root", "matrix": [float(value) for value in matrix.T.flat], "children": top})
+    scenes = document.json.setdefault("scenes", [{}])
+    scenes[document.json.setdefault("scene", 0)]["nodes"] = [len(nodes) - 1]
+
+
 def local_matrix(node: Json) -> Matrix:
     """A node's 4 x 4 matrix relative to its parent."""
     if "matrix" in node:
@@ -96,7 +109,8 @@ class _Decoder:
         self._views: dict[int, bytes] = {}
         self._draco: dict[int, Any] = {}
 
-    def parts(self, node: Json, world: Matrix, worlds: dict[int, Matrix]) -> Iterator[Part]:
+    def parts(self, index: int, world: Matrix, worlds: dict[int, Matrix]) -> Iterator[Part]:
+        node = self._document.items("nodes")[index]
         mesh = self._document.items("meshes")[node["mesh"]]
         name = node.get("name") or mesh.get("name") or ""
         weights = node.get("weights", mesh.get("weights")) or []
@@ -134,12 +148,13 @@ class _Decoder:
             yield Part(
                 name,
                 kind,
-                positions.astype(np.float32),
+                _narrowed(positions),
                 np.ascontiguousarray(indices),
                 None if normals is None else normals.astype(np.float32),
                 {n: attributes[f"TEXCOORD_{n}"] for n in range(4) if f"TEXCOORD_{n}" in attributes},
                 colors,
                 primitive.get("material"),
+                index,
             )
 
     def _attributes(self, primitive: Json) -> dict[str, Any]:
@@ -221,6 +236,16 @@ class _Decoder:
         if len(flat) and int(flat.max()) >= count:
             raise corrupt(f"a mesh has {count} vertices and uses number {int(flat.max())}")
         return _assembled(_TRIANGLES if decoded is not None else primitive.get("mode", _TRIANGLES), flat)
+
+
+def _narrowed(positions: Matrix) -> Floats:
+    """The positions in 32 bits, or in 64 where the model is so far from the origin, as surveyed ones
+    are, that its details would be lost."""
+    if len(positions):
+        far = float(np.abs(positions).max())
+        if far > 2**12 * float(np.ptp(positions, axis=0).max()) or far > 2**17:
+            return positions  # type: ignore[return-value]
+    return positions.astype(np.float32)
 
 
 def _assembled(mode: int, flat: Indices) -> tuple[Kind, Indices]:

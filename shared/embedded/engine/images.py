@@ -70,6 +70,23 @@ def with_alpha(data: bytes, mask: bytes) -> tuple[bytes, str]:
     return _png(image)
 
 
+def metallic_roughness(rough: tuple[bytes, str] | None, metal: tuple[bytes, str] | None) -> tuple[bytes, str]:
+    """A picture with roughness in its green channel and metalness in its blue one, from one channel
+    ("r", "g", "b", "a") of each of two; white where there is none. Raises `UnreadableImage`."""
+    channels = [None if one is None else _channel(*one) for one in (rough, metal)]
+    size = next(one.size for one in channels if one is not None)
+    white = Pillow.new("L", size, 255)
+    green, blue = (white if one is None else one.resize(size) for one in channels)
+    return _png(Pillow.merge("RGB", (white, green, blue)))
+
+
+def _channel(data: bytes, name: str) -> Pillow.Image:
+    image = _open(data)
+    if image.mode in ("L", "I;16", "1") and name != "a":
+        return image.convert("L")
+    return image.convert("RGBA").getchannel(name[:1].upper() if name[:1] in ("r", "g", "b", "a") else "R")
+
+
 def as_normal_map(data: bytes) -> tuple[bytes, str]:
     """A normal map as it is; a grey height map as the normals of its slopes."""
     image = _open(data)

@@ -41,6 +41,7 @@ class Material:
     blend: bool = False
     double_sided: bool = True
     base_color_texture: int | None = None
+    metallic_roughness_texture: int | None = None
     emissive_texture: int | None = None
     normal_texture: int | None = None
     occlusion_texture: int | None = None
@@ -83,6 +84,13 @@ class Scene:
     meshes: list[Mesh] = field(default_factory=list)
     materials: list[Material] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
+
+
+def upright(factor: float) -> Matrix:
+    """The matrix that turns z-up into y-up, and scales by ``factor``."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]) * factor
+    return matrix
 
 
 def drop_unused_materials(scene: Scene, name: str) -> None:

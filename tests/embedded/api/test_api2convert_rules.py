@@ -230,8 +230,11 @@ async def test_the_catalogue_has_everything_that_the_engine_writes(service: Serv
     rows = {row["target"]: row for row in reply.json()}
     assert set(rows) == set(WRITES)
     assert reply.headers["X-Count"] == str(len(WRITES))
-    assert rows["stl"]["options"] == {"format": {"type": "string", "enum": ["binary", "ascii"]}}
-    assert rows["png"]["options"]["width"]["type"] == "integer"
+    assert rows["stl"]["options"]["format"] == {"type": "string", "enum": ["binary", "ascii"]}
+    assert rows["stl"]["options"]["exportColor"] == {"type": "boolean", "enum": [True, False]}
+    assert rows["obj"]["options"]["objectIds"] == {"type": "array", "items": {"type": "integer"}}
+    assert rows["obj"]["options"]["modelGuid"] == {"type": "string"}
+    assert rows["png"]["options"]["width"] == {"type": "integer", "minimum": 1, "maximum": 2048}
     assert all(isinstance(row["id"], str) and isinstance(row["options"], dict) for row in rows.values())
 
 

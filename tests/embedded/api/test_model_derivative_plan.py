@@ -1,31 +1,16 @@
 """What is made of an order, and what is refused although it is right."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from shared.embedded.api.model_derivative import plan as module
 from shared.embedded.api.model_derivative.plan import NotMade, groups, plan, sources
-from shared.embedded.engine.formats import READS, WRITES, check_output
+from shared.embedded.engine.formats import READS, TARGETS, WRITES
 from shared.model_derivative_formats import Format
-from shared.problems import Code, Problem
 
 
 def formats(*entries: tuple[str, dict[str, Any]]) -> tuple[Format, ...]:
     return tuple(Format(kind, advanced) for kind, advanced in entries)
-
-
-def refuse(monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
-    """An engine that lacks some options."""
-
-    def checked(kind: str, advanced: Mapping[str, object]) -> None:
-        for name in advanced:
-            if name in options:
-                raise Problem(Code.INVALID_SETTINGS, f"There is no option {name!r}.")
-        check_output(kind, {name: value for name, value in advanced.items() if name not in options})
-
-    monkeypatch.setattr(module, "check_output", checked)
 
 
 def test_a_default_that_is_written_down_asks_for_nothing_else() -> None:
@@ -52,42 +37,29 @@ def test_ids_are_the_same_in_any_order_and_everything_is_not_a_plain_obj() -> No
     assert len({one.signature for one in made}) == 3
 
 
-def test_a_unit_that_the_engine_does_not_convert_changes_nothing_and_is_noted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    refuse(monkeypatch, "unit")
-    (one,) = plan(formats(("obj", {"unit": "inch"})), ".obj")
-    assert one.options == {}
-    assert "unchanged" in one.notes[0]
+def test_what_the_engine_knows_is_handed_to_it() -> None:
+    obj = {"unit": "inch", "exportFileStructure": "multiple"}
+    stl = {"format": "ascii", "exportColor": False}
+    assert [one.options for one in plan(formats(("obj", obj), ("stl", stl)), ".obj")] == [obj, stl]
 
 
-def test_a_structure_that_the_engine_does_not_make_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse(monkeypatch, "exportFileStructure")
-    for kind in ("obj", "stl"):
-        with pytest.raises(NotMade, match="exportFileStructure"):
-            plan(formats((kind, {"exportFileStructure": "multiple"})), ".obj")
-        assert plan(formats((kind, {"exportFileStructure": "single"})), ".obj")
-
-
-def test_colour_that_is_not_written_anyway_may_be_declined(monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse(monkeypatch, "exportColor")
-    (one,) = plan(formats(("stl", {"exportColor": False})), ".obj")
-    assert one.options == {}
+def test_an_option_that_the_engine_does_not_know_is_not_made() -> None:
+    with pytest.raises(NotMade, match="'depth'"):
+        plan(formats(("glb", {"depth": 2})), ".obj")
 
 
 def test_cad_outputs_are_made_of_cad_sources_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WRITES", {**WRITES, "step": WRITES["glb"]})
-    monkeypatch.setattr(module, "check_output", lambda kind, advanced: None)
+    monkeypatch.setattr("shared.embedded.engine.formats.WRITES", TARGETS)
     assert plan(formats(("step", {"applicationProtocol": "203"})), ".stp")[0].options
     assert plan(formats(("step", {})), ".zip"), "what is in a zip is known when it is opened"
     with pytest.raises(NotMade, match="mesh"):
         plan(formats(("step", {})), ".obj")
-    assert set(sources("step")) <= {".step", ".stp", ".iges", ".igs"}
+    assert set(sources("step")) == {".step", ".stp", ".iges", ".igs", ".ige"}
 
 
 def test_cad_outputs_say_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     bare = {name: target for name, target in WRITES.items() if name not in ("step", "iges")}
-    monkeypatch.setattr(module, "WRITES", bare)
+    monkeypatch.setattr("shared.embedded.engine.formats.WRITES", bare)
     for kind in ("step", "iges"):
         assert sources(kind) == ()
         with pytest.raises(NotMade, match="not installed"):

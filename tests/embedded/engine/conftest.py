@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from shared.embedded.converter import Converter
 from shared.embedded.engine.job import Job, Limits, Output, Result
@@ -61,6 +63,16 @@ class Bench:
         data = (self.output / name).read_bytes()
         content: dict[str, Any] = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
         return content
+
+    def values(self, name: str, attribute: str) -> NDArray[np.float64]:
+        """The 16-bit values (n, 4), as 0..1, of an attribute of the first primitive of a GLB."""
+        content = self.json(name)
+        data = (self.output / name).read_bytes()
+        start = 20 + int.from_bytes(data[12:16], "little") + 8
+        accessor = content["accessors"][content["meshes"][0]["primitives"][0]["attributes"][attribute]]
+        view = content["bufferViews"][accessor["bufferView"]]
+        found = np.frombuffer(data, "<u2", accessor["count"] * 4, start + view["byteOffset"])
+        return found.reshape(-1, 4) / 65535
 
 
 @pytest.fixture

@@ -4,7 +4,19 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from shared.embedded.engine.formats import PICTURE_TYPES, PICTURES, READS, WRITES, check_output
+from shared.embedded.engine.formats import (
+    PICTURE_TYPES,
+    PICTURES,
+    READS,
+    WRITES,
+    Choice,
+    ObjectIds,
+    Option,
+    Whole,
+    Within,
+    check_output,
+    sources_of,
+)
 
 CATEGORY = "cad"
 
@@ -26,9 +38,11 @@ def is_target(target: str) -> bool:
 
 def targets_of(extension: str) -> frozenset[str]:
     """What the service makes of files with this extension (lower case, with its dot)."""
-    if extension in MODELS:
-        return frozenset(WRITES)
-    return frozenset(PICTURE_TYPES) if extension in PICTURES else frozenset()
+    if extension in PICTURES:
+        return frozenset(PICTURE_TYPES)
+    if extension in READS:
+        return frozenset(one for one in WRITES if extension in sources_of(one))
+    return frozenset(WRITES) if extension in MODELS else frozenset()
 
 
 def rows(category: str | None, target: str | None, source: str | None) -> list[dict[str, Any]]:
@@ -50,7 +64,7 @@ def rows(category: str | None, target: str | None, source: str | None) -> list[d
 
 def schema_of(target: str) -> dict[str, Any]:
     """The options of a target, each as a small JSON schema."""
-    return {name: _schema(allowed) for name, allowed in WRITES[target].advanced.items() if allowed}
+    return {name: _schema(option) for name, option in WRITES[target].advanced.items()}
 
 
 def check_options(target: str, options: Mapping[str, Any]) -> None:
@@ -62,8 +76,16 @@ def check_options(target: str, options: Mapping[str, Any]) -> None:
     check_output(target, options)
 
 
-def _schema(allowed: tuple[object, ...] | range) -> dict[str, Any]:
-    if isinstance(allowed, range):
-        return {"type": "integer", "minimum": allowed[0], "maximum": allowed[-1]}
-    kind = {bool: "boolean", int: "integer", float: "number"}.get(type(allowed[0]), "string")
-    return {"type": kind, "enum": list(allowed)}
+def _schema(option: Option) -> dict[str, Any]:
+    match option:
+        case Choice(values):
+            kind = {bool: "boolean", int: "integer"}.get(type(values[0]), "string")
+            return {"type": kind, "enum": list(values)}
+        case Whole(low, high):
+            return {"type": "integer", "minimum": low, "maximum": high}
+        case Within(low, high):
+            return {"type": "number", "minimum": low, "maximum": high}
+        case ObjectIds():
+            return {"type": "array", "items": {"type": "integer"}}
+        case _:
+            return {"type": "string"}

@@ -80,7 +80,7 @@ def _derivative(design: Design, one: Derivative, record: Record) -> dict[str, An
         "progress": _PROGRESS[status],
         "outputType": one.type,
     }
-    if messages := [*_notes(one), *_messages(record)]:
+    if messages := [*_notes(one), *_messages(one, record)]:
         made["messages"] = messages
     return made | {"children": children} if children else made
 
@@ -116,10 +116,12 @@ def _notes(one: Derivative) -> list[dict[str, Any]]:
     return [{"type": "warning", "code": "Option-Ignored", "message": note} for note in one.notes]
 
 
-def _messages(record: Record) -> list[dict[str, Any]]:
+def _messages(one: Derivative, record: Record) -> list[dict[str, Any]]:
+    # A request makes several derivatives; what is said of one output is not said of the others.
     messages = [
         {"type": "warning", "code": str(warning["code"]), "message": _said(warning)}
         for warning in (record.result or {}).get("warnings", ())
+        if warning["details"].get("output", one.name) == one.name
     ]
     if record.error is not None:
         messages.append({"type": "error", "code": record.error.code, "message": record.error.message})

@@ -11,18 +11,16 @@ from typing import Any
 from shared.embedded.engine.formats import (
     OBJECT_IDS,
     READS,
+    TARGETS,
     WRITES,
     check_output,
+    sources_of,
     thumbnail_size,
 )
 from shared.model_derivative_formats import WHOLE_MODEL, Format
 from shared.problems import Problem
 
 ZIP = ".zip"
-
-# Boundary representations: what the others are made of cannot be told from triangles.
-_CAD = frozenset({".step", ".stp", ".iges", ".igs"})
-_FROM_CAD = ("step", "iges")
 
 #: What an option is when it is not given; a value given as such asks for nothing else.
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -55,10 +53,8 @@ class Planned:
 
 def sources(type_: str) -> tuple[str, ...]:
     """The extensions of what ``type_`` is made of here, with their dots; none where it is not made."""
-    if type_ not in WRITES:
-        return ()
-    reads = sorted(READS)
-    return tuple(one for one in reads if one in _CAD) if type_ in _FROM_CAD else (*reads, ZIP)
+    made_of = sorted(sources_of(type_))
+    return (*made_of, ZIP) if made_of and TARGETS[type_].sources is None else tuple(made_of)
 
 
 def plan(formats: tuple[Format, ...], source: str) -> tuple[Planned, ...]:
@@ -81,18 +77,19 @@ def plan(formats: tuple[Format, ...], source: str) -> tuple[Planned, ...]:
 
 def _plan(wanted: Format, source: str) -> Planned:
     kind = wanted.type
-    if kind not in WRITES:
+    made_of = sources_of(kind)
+    if not made_of:
         why = ""
-        if kind in _FROM_CAD:
+        if kind in TARGETS:
             why = " It needs the service's optional CAD requirements, which are not installed."
         raise NotMade(
             f"The output type {kind!r} is not made here.{why} Made are {', '.join(sorted(WRITES))}."
         )
-    if kind in _FROM_CAD and source not in _CAD and source != ZIP:
+    if source not in made_of and source != ZIP:
+        makes = sorted(one for one in WRITES if source in sources_of(one))
         raise NotMade(
-            f"The output type {kind!r} is made of CAD sources only ({_listed(_CAD & READS.keys())}); "
-            f"{source.removeprefix('.')!r} is a mesh. Made of it are "
-            f"{', '.join(sorted(WRITES.keys() - set(_FROM_CAD)))}."
+            f"The output type {kind!r} is made of CAD sources only ({_listed(made_of)}); "
+            f"{source.removeprefix('.')!r} is a mesh. Made of it are {', '.join(makes)}."
         )
     notes: list[str] = []
     asked = dict(wanted.advanced)
@@ -108,17 +105,10 @@ def _plan(wanted: Format, source: str) -> Planned:
             del options[OBJECT_IDS]
         else:
             options[OBJECT_IDS] = sorted(set(wanted.object_ids))
-    for name in list(options):
-        try:
-            check_output(kind, {name: options[name]})
-        except Problem as problem:
-            if name == "exportColor":
-                del options[name]
-            elif name == "unit":
-                del options[name]
-                notes.append("'unit' is not supported here: the values remain unchanged.")
-            else:
-                raise NotMade(f"The option {name!r} of the output type {kind!r}: {problem.message}") from None
+    try:
+        check_output(kind, options)
+    except Problem as problem:
+        raise NotMade(problem.message) from None
     same = dict(options)
     if kind == "thumbnail":
         same = dict(zip(("width", "height"), thumbnail_size(options), strict=True))

@@ -8,6 +8,7 @@ from shared.embedded.engine.images import (
     as_normal_map,
     for_gltf,
     has_alpha,
+    metallic_roughness,
     with_alpha,
 )
 from shared.embedded.engine.job import Warning_
@@ -41,6 +42,24 @@ class Textures:
         if mask == reference or found is None:
             return self.color(reference, material)
         return self._add(("cut", reference, mask), reference, material, lambda data: with_alpha(data, found))
+
+    def metallic_roughness(
+        self, rough: tuple[str, str] | None, metal: tuple[str, str] | None, material: str
+    ) -> int | None:
+        """A picture of both, each taken from a channel ("r" …) of a picture that is named first."""
+        found: list[tuple[bytes, str] | None] = []
+        for one in (rough, metal):
+            data = None if one is None else self._find(one[0])
+            found.append(None if one is None or data is None else (data, one[1]))
+        first, second = found
+        named = next((one for one in (rough, metal) if one is not None), None)
+        if named is None:
+            return None
+        key = ("metallic-roughness", *(rough or ("", "")), *(metal or ("", "")))
+        if first is None and second is None:
+            return self._add(key, named[0], material, for_gltf)
+        here = named[0] if first is not None or rough is None else (metal or named)[0]
+        return self._add(key, here, material, lambda _: metallic_roughness(first, second))
 
     def has_alpha(self, index: int) -> bool:
         """Whether a picture that was added has pixels that are not opaque."""

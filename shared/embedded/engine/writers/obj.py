@@ -5,31 +5,42 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.embedded.engine.decode import Part
 from shared.embedded.engine.document import Document, Json
 from shared.embedded.engine.images import EXTENSIONS, UnreadableImage, for_gltf
 from shared.embedded.engine.readers.gltf import sources
+from shared.embedded.engine.scene import Floats
 
 
-def write(document: Document, parts: Iterable[Part], path: Path) -> list[Path]:
-    """Write the OBJ; returns the MTL and textures that were written beside it, named after it.
+class Materials:
+    """The MTL and textures beside an OBJ, or beside several of the same model."""
 
-    Lengths are the document's, metres; one object per part."""
-    materials = document.items("materials")
-    names = _material_names(materials)
-    companions = _write_materials(document, names, path) if materials else []
+    def __init__(self, document: Document, path: Path) -> None:
+        """Writes them, named after ``path``."""
+        self.document = document
+        self.names = _material_names(document.items("materials"))
+        self.files = _write_materials(document, self.names, path) if self.names else []
+
+
+def write(materials: Materials, parts: Iterable[Part], path: Path, scale: float = 1.0) -> int:
+    """Write the OBJ, one object per part; returns how many. Lengths are the document's times ``scale``."""
     start = np.array([1, 1, 1])  # the next free number of a position, texture coordinate and normal
+    count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write("# Lengths are metres, y is up.\n")
-        if companions:
-            file.write(f"mtllib {companions[0].name}\n")
+        file.write("# Lengths are metres, y is up.\n" if scale == 1 else "# y is up.\n")
+        if materials.files:
+            file.write(f"mtllib {materials.files[0].name}\n")
         for part in parts:
-            texcoords = _texcoords(part, materials)
+            count += 1
+            texcoords = texcoords_of(materials.document, part)
             file.write(f"o {' '.join(part.name.split()) or 'object'}\n")
             if part.material is not None:
-                file.write(f"usemtl {names[part.material]}\n")
-            file.write(_lines("v", part.positions))
+                file.write(f"usemtl {materials.names[part.material]}\n")
+            file.write(
+                _lines("v", part.positions if scale == 1 else part.positions.astype(np.float64) * scale)
+            )
             if texcoords is not None:
                 file.write(_lines("vt", np.column_stack([texcoords[:, 0], 1 - texcoords[:, 1]])))
             if part.normals is not None:
@@ -37,12 +48,14 @@ def write(document: Document, parts: Iterable[Part], path: Path) -> list[Path]:
             file.write(_elements(part, start, texcoords is not None))
             used = [1, texcoords is not None, part.normals is not None]
             start = start + len(part.positions) * np.array(used)
-    return companions
+    return count
 
 
-def _lines(keyword: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> str:
-    pattern = keyword + " %.9g" * values.shape[1] + "\n"
-    return (pattern * len(values)) % tuple(values.ravel().tolist())
+def _lines(keyword: str, values: NDArray[np.floating]) -> str:
+    # As many digits as give every number back; where 64 bits hold a place, a micron of an earth's girth.
+    digits = " %.9g" if values.dtype == np.float32 else " %.14g"
+    pattern = keyword + digits * values.shape[1] + "\n"
+    return str((pattern * len(values)) % tuple(values.ravel().tolist()))
 
 
 def _elements(part: Part, start: np.ndarray[tuple[int], np.dtype[np.int64]], textured: bool) -> str:
@@ -62,15 +75,16 @@ def _elements(part: Part, start: np.ndarray[tuple[int], np.dtype[np.int64]], tex
     return str((pattern * len(part.indices)) % numbers)
 
 
-def _texcoords(part: Part, materials: list[Json]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None:
+def texcoords_of(document: Document, part: Part) -> Floats | None:
     """The one set that OBJ can hold: that of the base colour, with its transform applied."""
     slot: Json = {}
     if part.material is not None:
-        slot = materials[part.material].get("pbrMetallicRoughness", {}).get("baseColorTexture", {})
+        material = document.items("materials")[part.material]
+        slot = material.get("pbrMetallicRoughness", {}).get("baseColorTexture", {})
     return transformed(part, slot)
 
 
-def transformed(part: Part, slot: Json) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None:
+def transformed(part: Part, slot: Json) -> Floats | None:
     """The texture coordinates that a texture slot uses, after KHR_texture_transform."""
     transform = slot.get("extensions", {}).get("KHR_texture_transform", {})
     found = part.texcoords.get(transform.get("texCoord", slot.get("texCoord", 0)))

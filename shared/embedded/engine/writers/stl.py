@@ -4,23 +4,38 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.embedded.engine.decode import Part
+from shared.embedded.engine.document import Document
 from shared.embedded.engine.scene import Floats
+from shared.embedded.engine.writers.colors import encoded, vertex_colors
 
 _RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 _TITLE = b"binary, made by model-conversion-functions"  # must not start with "solid"
+_COLORED = 0x8000
 
 
-def write(parts: Iterable[Part], path: Path, format_: str = "binary") -> None:
-    """All triangles of the model in one file; an ascii file has one solid per part."""
-    if format_ == "ascii":
+def write(document: Document, parts: Iterable[Part], path: Path, *, ascii_: bool, colored: bool) -> None:
+    """All triangles of the parts in one file; an ascii file has one solid per part, and no colours."""
+    if ascii_:
         _ascii(parts, path)
     else:
-        _binary(parts, path)
+        _binary(document, parts, path, colored)
 
 
-def _binary(parts: Iterable[Part], path: Path) -> None:
+def has_colors(document: Document) -> bool:
+    """Whether something in the document is not just white or grey."""
+    if any("COLOR_0" in one["attributes"] for mesh in document.items("meshes") for one in mesh["primitives"]):
+        return True
+    factors = (
+        material.get("pbrMetallicRoughness", {}).get("baseColorFactor", (1, 1, 1, 1))
+        for material in document.items("materials")
+    )
+    return any(len(set(factor[:3])) > 1 for factor in factors)
+
+
+def _binary(document: Document, parts: Iterable[Part], path: Path, colored: bool) -> None:
     count = 0
     with path.open("wb") as file:
         file.write(_TITLE.ljust(80) + bytes(4))
@@ -30,10 +45,19 @@ def _binary(parts: Iterable[Part], path: Path) -> None:
             records = np.zeros(len(part.indices), _RECORD)
             records["corners"] = part.positions[part.indices]
             records["normal"] = _normals(records["corners"])
+            if colored:
+                records["attribute"] = _attributes(document, part)
             file.write(records.tobytes())
             count += len(records)
         file.seek(80)
         file.write(count.to_bytes(4, "little"))
+
+
+def _attributes(document: Document, part: Part) -> NDArray[np.uint16]:
+    """VisCAM's and SolidView's colours: five bits each of red, green, blue, below a bit that says so."""
+    corners = vertex_colors(document, part)[part.indices]
+    red, green, blue = (encoded(corners.mean(axis=1)[:, :3]).astype(np.uint16) >> 3).T
+    return np.asarray(_COLORED | red << 10 | green << 5 | blue, np.uint16)
 
 
 def _ascii(parts: Iterable[Part], path: Path) -> None:

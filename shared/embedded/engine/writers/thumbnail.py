@@ -1,7 +1,9 @@
 """A picture of the model on the CPU: rays by Embree, two by two per pixel, on a transparent ground."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
@@ -17,7 +19,9 @@ from shared.embedded.engine.writers.camera import VIEWS, Camera, frame
 from shared.embedded.engine.writers.geometry import Geometry, gather, join, ribbons
 from shared.embedded.engine.writers.shading import Shader, unit
 
-_SAMPLES = 2  # each way
+# Processor time that the rays of one picture may take; a model that needs more gets fewer rays, and
+# then so few that it takes less than the second: what is just over the first gets no worse for little.
+_MOST_SECONDS, _REDUCED_SECONDS = 20.0, 6.0
 _SLIVER = 0.06  # a model that covers less of the picture is looked at from other sides too
 _LAYERS = 6  # transparent surfaces that are seen through
 _PROBES = 3  # rays per sample that ask how open its surroundings are
@@ -33,29 +37,71 @@ def write(document: Document, parts: Iterable[Part], path: Path, width: int, hei
     middle, size = (low + high) / 2, float((high - low).max()) or 1.0
     _normalize(geometry, thin, middle, size)
     points = ((points - middle) / size).astype(np.float32)
-    camera = _best_camera(geometry, points, width, height)
+    camera, pace = _best_camera(geometry, points, width, height)
     if thin:
         geometry = join([geometry, *(ribbons(part, camera.axes, _breadth(part)) for part in thin)])
-    picture = _render(document, geometry, camera, width, height)
-    images.save(Image.fromarray(picture, "RGBA"), path)
+    effort = _effort(pace, width * height)
+    picture = _render(document, geometry, camera, width // effort.shrink, height // effort.shrink, effort)
+    image = Image.fromarray(picture, "RGBA")
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    images.save(image, path)
 
 
-def _best_camera(geometry: Geometry, points: Floats, width: int, height: int) -> Camera:
-    """The usual camera; where the model is but a sliver from there, the one that sees most of it."""
-    best, seen = frame(points, width, height), 0.0
+def scale(source: Path, path: Path, width: int, height: int) -> None:
+    """A smaller picture of one that was rendered."""
+    with Image.open(source) as image:
+        image.resize((width, height), Image.Resampling.BOX).save(path, "PNG")
+
+
+class _Effort(NamedTuple):
+    """Samples per pixel each way; whether shadows are looked for; how much smaller to render."""
+
+    samples: int
+    shadows: bool
+    shrink: int
+
+
+_EFFORTS = (
+    _Effort(2, True, 1),
+    _Effort(1, True, 1),
+    _Effort(1, False, 1),
+    _Effort(1, False, 2),
+    _Effort(1, False, 4),
+)
+
+
+def _effort(pace: float, pixels: int) -> _Effort:
+    """The best that fits the time, where a ray takes ``pace`` seconds.
+
+    Surfaces that lie inside each other, as shells do, give a ray all of them to meet: thousands of
+    times the work of others."""
+    for effort, seconds in zip(_EFFORTS, (_MOST_SECONDS, *[_REDUCED_SECONDS] * len(_EFFORTS)), strict=False):
+        rays = pixels * effort.samples**2 / effort.shrink**2 * (2 + (2 + _PROBES) * effort.shadows)
+        if rays * pace <= seconds:
+            return effort
+    return _EFFORTS[-1]
+
+
+def _best_camera(geometry: Geometry, points: Floats, width: int, height: int) -> tuple[Camera, float]:
+    """The usual camera; where the model is but a sliver from there, the one that sees most of it.
+    And the seconds that a ray takes."""
+    best, seen, pace = frame(points, width, height), 0.0, 0.0
     if len(geometry.corners) == 0:
-        return best
+        return best, pace
     scene = _scene(geometry)
     for view in VIEWS:
         camera = frame(points, width, height, view)
         directions = camera.rays(width // 4, height // 4)
         origins = np.broadcast_to(camera.position.astype(np.float32), directions.shape).copy()
-        covered = float((np.asarray(scene.run(origins, directions, query="OCCLUDED")) >= 0).mean())
+        started = time.thread_time()
+        covered = float((scene.run(origins, directions, query="INTERSECT") >= 0).mean())
+        pace = max(pace, (time.thread_time() - started) / len(directions))
         if covered > seen:
             best, seen = camera, covered
         if seen >= _SLIVER:
             break
-    return best
+    return best, pace
 
 
 def _scene(geometry: Geometry) -> EmbreeScene:
@@ -82,11 +128,11 @@ def _breadth(part: Part) -> float:
 
 
 def _render(
-    document: Document, geometry: Geometry, camera: Camera, width: int, height: int
+    document: Document, geometry: Geometry, camera: Camera, width: int, height: int, effort: _Effort
 ) -> NDArray[np.uint8]:
     scene = _scene(geometry)
     shader = Shader(document, geometry, camera.axes)
-    wide, high = width * _SAMPLES, height * _SAMPLES
+    wide, high = width * effort.samples, height * effort.samples
     directions = camera.rays(wide, high)
     origins = np.broadcast_to(camera.position.astype(np.float32), directions.shape).copy()
     color = np.zeros((len(directions), 3), np.float32)
@@ -105,7 +151,7 @@ def _render(
         towards = -directions[active]
         normals = shader.normals(triangles, weights, towards)
         lit, open_ = np.ones(len(active), np.float32), np.ones(len(active), np.float32)
-        if layer == 0:
+        if layer == 0 and effort.shadows:
             # The key light is a lamp beside the model, not a sun: what is nearer to it is brighter.
             falloff = np.clip(1 + 0.5 * (places @ shader.key), 0.4, 1.6)
             lit, open_ = _shadows(scene, shader, places, normals, active, wide, high)
@@ -115,7 +161,7 @@ def _render(
         clear[active] *= 1 - alpha
         origins[active] = places + directions[active] * 1e-4
         active = active[clear[active] > 0.01]
-    return _picture(color, 1 - clear, width, height)
+    return _picture(color, 1 - clear, width, height, effort.samples)
 
 
 def _shadows(
@@ -179,13 +225,13 @@ def _boxed(grid: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
     return grid
 
 
-def _picture(color: Floats, alpha: Floats, width: int, height: int) -> NDArray[np.uint8]:
+def _picture(color: Floats, alpha: Floats, width: int, height: int, samples_: int) -> NDArray[np.uint8]:
     """Samples (linear, premultiplied) as 8-bit RGBA, averaged per pixel."""
     # A gentle shoulder keeps highlights from turning into white patches.
     toned = color / np.maximum(alpha, 1e-4)[:, None]
     toned = np.where(toned > 0.7, 0.7 + 0.3 * (1 - np.exp(-(toned - 0.7) / 0.3)), toned) * alpha[:, None]
     samples = np.column_stack([toned, alpha])
-    pixels = samples.reshape(height, _SAMPLES, width, _SAMPLES, 4).mean(axis=(1, 3))
+    pixels = samples.reshape(height, samples_, width, samples_, 4).mean(axis=(1, 3))
     opacity = pixels[..., 3:]
     straight = np.clip(pixels[..., :3] / np.maximum(opacity, 1e-4), 0, 1)
     encoded = np.where(straight <= 0.0031308, straight * 12.92, 1.055 * straight ** (1 / 2.4) - 0.055)

@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,30 @@ async def test_points_and_flat_models_are_drawn(bench: Bench) -> None:
     for name, data in (("cloud.ply", (head + "end_header\n" + corners).encode()), ("flat.stl", flat)):
         await bench.good({name: data}, Output("thumbnail", "it.png", {"width": 100}))
         assert (_pixels(bench.output / "it.png")[..., 3] > 0).sum() > 30
+
+
+async def test_several_sizes_are_one_picture_scaled_down(bench: Bench) -> None:
+    """The smaller ones come first here, and are made of the largest all the same."""
+    sizes = (100, 400, 200)
+    outputs = [Output("thumbnail", f"{size}.png", {"width": size}) for size in sizes]
+    result = await bench.good({"ball.stl": binary_stl(sphere(16))}, *outputs)
+    assert [made.name for made in result.made] == ["100.png", "400.png", "200.png"]
+    large = _pixels(bench.output / "400.png").astype(int)
+    small = _pixels(bench.output / "100.png").astype(int)
+    assert small.shape == (100, 100, 4)
+    blocks = large.reshape(100, 4, 100, 4, 4)
+    inside = (blocks[..., 3] == 255).all(axis=(1, 3))
+    difference = np.abs(blocks.mean(axis=(1, 3)) - small)[inside]
+    assert inside.sum() > 3000 and difference.max() <= 1
+
+
+async def test_surfaces_inside_each_other_do_not_take_for_ever(bench: Bench) -> None:
+    """Five thousand parallel triangles: every ray has thousands to meet, which took 19 s."""
+    lines = [f"v {i} 0 0\nv 0 {i} 0\nv 0 0 {i}\nf -3 -2 -1" for i in range(1, 5001)]
+    started = time.monotonic()
+    files = {"shells.obj": "\n".join(lines).encode()}
+    await bench.good(files, Output("thumbnail", "shells.png", {"width": 400}))
+    assert time.monotonic() - started < 15
+    pixels = _pixels(bench.output / "shells.png")
+    assert pixels.shape == (400, 400, 4)
+    assert (pixels[..., 3] > 0).mean() > 0.1

@@ -1,13 +1,13 @@
 # The only way in: each target does its own set-up, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help run serve test bench fuzz
+.PHONY: help run serve test bench fuzz test-cad
 
 PYTHON := .venv/bin/python
 # By the environment, so that a path may hold any character.
 export MODEL
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 run: ## convert one model end to end and print its manifest; MODEL=path for a model of your own
 	@sh local/setup.sh run
@@ -31,3 +31,8 @@ bench: ## measurements, each against a peer in the same run
 fuzz: ## convert 10,000 damaged models; the engine must live through all of them
 	@sh local/setup.sh test
 	$(PYTHON) -m tests.embedded.engine.fuzz
+
+test-cad: ## install the optional CAD packages, and test STEP and IGES as outputs
+	@sh local/setup.sh test
+	$(PYTHON) -m pip install -q -r requirements-cad.txt
+	$(PYTHON) -m pytest tests/embedded/engine/writers/test_cad.py

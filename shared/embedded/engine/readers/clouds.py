@@ -20,6 +20,11 @@ from shared.embedded.engine.readers.assimp import Imported
 from shared.embedded.engine.scene import Floats, Matrix, Mesh, Node, Primitive, Scene, linear, upright
 
 _CHUNK = 1_000_000
+# What laspy stumbles over in a damaged file.
+_LAS_FAULTS = (
+    laspy.errors.LaspyException, LazrsError, struct.error, ValueError, TypeError, LookupError,
+    ArithmeticError, EOFError, AttributeError,
+)  # fmt: skip
 
 # GeoTIFF's key of the unit of projected coordinates, and EPSG's codes of units.
 _LINEAR_UNIT_KEY = 3076
@@ -51,7 +56,7 @@ def read_las(data: bytes, name: str) -> tuple[Imported, str | None]:
                 places.append(np.column_stack([chunk.x, chunk.y, chunk.z]))
                 colors.append(_las_colors(chunk))
                 count += len(chunk)
-    except (laspy.errors.LaspyException, LazrsError, ValueError, OverflowError, EOFError, KeyError) as error:
+    except _LAS_FAULTS as error:
         raise corrupt(f"its points cannot be read ({error})") from error
     except BaseException as error:
         # lazrs is Rust: what it did not expect, a damaged file, is a panic, not an exception.

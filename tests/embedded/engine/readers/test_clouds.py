@@ -15,6 +15,7 @@ async def test_points_are_turned_y_up_and_keep_their_colours(bench: Bench, compr
     result = await bench.good({"a.las": made.las(compressed=compressed, colors=colors)})
     assert (result.statistics["points"], result.statistics["triangles"]) == (4, 0)
     (cloud,) = trimesh.load_scene(bench.output / "out.glb").dump()
+    assert isinstance(cloud, trimesh.PointCloud)
     place = {
         tuple(color[:3]): tuple(point) for point, color in zip(cloud.vertices, cloud.colors, strict=True)
     }
@@ -36,6 +37,7 @@ async def test_points_of_a_survey_keep_their_millimetres_in_every_output(bench: 
     assert np.subtract(box["max"], box["min"]) == pytest.approx([0.01] * 3, abs=1e-6)
     assert box["min"] == pytest.approx([654321.25, 240, -5654321.51], abs=1e-3)
     again = trimesh.load(bench.output / "out.ply")
+    assert isinstance(again, trimesh.PointCloud)
     assert np.ptp(again.vertices, axis=0) == pytest.approx([0.01] * 3, abs=1e-6)
     nodes = bench.json()["nodes"]
     assert nodes[0]["matrix"][12:15] == pytest.approx([654321, 240, -5654321], abs=1)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import trimesh
+from trimesh.visual import TextureVisuals
 
 from tests.embedded.engine import made
 from tests.embedded.engine.conftest import Bench
@@ -59,6 +60,7 @@ async def test_textures_keep_their_place(bench: Bench) -> None:
     result = await bench.good({"a.3mf": made.threemf(model, **{"3D__Textures__a_dot_png": png()})})
     assert result.statistics["textures"] == 1
     scene = trimesh.load_mesh(bench.output / "out.glb")
+    assert isinstance(scene.visual, TextureVisuals)
     assert {tuple(uv) for uv in scene.visual.uv.tolist()} == {(0, 0), (1, 0), (0.25, 1)}
 
 

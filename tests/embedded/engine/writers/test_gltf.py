@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 import trimesh
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
 
 from shared.embedded.engine.job import Output
 from tests.conftest import MODELS
@@ -26,6 +28,8 @@ async def test_buffer_and_textures_are_files_beside_it(bench: Bench) -> None:
     assert content["buffers"] == [{"uri": "car.bin", "byteLength": (bench.output / "car.bin").stat().st_size}]
     again = trimesh.load_mesh(bench.output / "car.gltf")
     assert len(again.faces) == 4
+    assert isinstance(again.visual, TextureVisuals)
+    assert isinstance(again.visual.material, PBRMaterial)
     assert again.visual.material.baseColorTexture.getpixel((0, 0))[:3] == (200, 30, 30)
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import trimesh
+from trimesh.visual import ColorVisuals
 
 from shared.embedded.engine.job import Output
 from tests.embedded.engine import made
@@ -14,6 +15,7 @@ PLY = Output("ply", "out.ply")
 async def test_another_library_reads_triangles_normals_and_colours(bench: Bench) -> None:
     result = await bench.good({"a.x3d": made.x3d()}, PLY)
     mesh = trimesh.load_mesh(bench.output / "out.ply")
+    assert isinstance(mesh.visual, ColorVisuals)
     assert len(mesh.faces) == result.statistics["triangles"] == 4
     assert mesh.bounds.tolist() == [[1, 0, 0], [11, 10, 10]]
     assert np.unique(mesh.visual.vertex_colors, axis=0).tolist() == [[255, 0, 0, 255]]

@@ -22,6 +22,7 @@ async def test_another_library_reads_the_same_mesh_material_and_texture(bench: B
     assert len(memoryview(mesh.face_vertex_counts)) == 4
     assert mesh.texcoord(0) is not None
     (material,) = scene.materials()
+    assert material.preview_surface is not None
     assert material.preview_surface["diffuse_color"]["texture_id"] == 0
     assert scene.images()[0].asset_identifier == "textures/texture0.png"
 

@@ -53,6 +53,9 @@ class Watches(Protocol):
     async def changed(self, record: Record) -> None:
         """A request runs now, or has ended; of an end that is told twice, the second is ignored."""
 
+    async def lost(self, request: Request) -> None:
+        """A run found its request taken over by another, or deleted; whatever it wrote is there."""
+
     async def deliver(self, key: str) -> None:
         """The queue message of a delivery has come."""
 
@@ -89,6 +92,7 @@ class Worker:
         Raises:
             Retry: something failed that may work later; the queue's next delivery tries again.
         """
+        held = None
         try:
             if key.startswith(DELIVERIES):
                 if self._watcher is not None:
@@ -107,6 +111,8 @@ class Worker:
         except Lost:
             service, _, service_id = key.partition("/")
             event("request.taken-over", service=service, service_id=service_id)
+            if held is not None and self._watcher is not None:
+                await self._watcher.lost(held.record.request)
             return
         except (AzureError, Conflict) as fault:
             raise Retry(f"{key}: the bundle's own storage failed: {type(fault).__name__}") from None

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from shared.embedded.api.model_derivative.manifests import DERIVATIVE_URN
+from shared.embedded.engine.job import Job, Result
 from shared.embedded.seals import encode
 from tests.embedded.api.derivative import MD, Calls, only, quoted, urn
 from tests.embedded.models import mtl, obj, packed, png
@@ -92,6 +93,25 @@ async def test_a_deleted_translation_that_runs_ends_without_an_effect(calls: Cal
     assert (await calls.http.delete(f"{MD}/{encoded}/manifest")).status_code == 200
     await calls.bundle.worker(calls.converter).run(key, message)
     assert (await calls.http.get(f"{MD}/{encoded}/manifest")).status_code == 404
+
+
+async def test_a_translation_that_is_deleted_while_it_writes_leaves_nothing(calls: Calls) -> None:
+    encoded = await calls.upload("box.obj", obj())
+    await calls.job(encoded, STL)
+    ((key, message),) = await calls.bundle.take()
+    converted: list[Result] = []
+
+    class Late:
+        async def convert(self, job: Job) -> Result:
+            converted.append(await calls.converter.convert(job))
+            assert (await calls.http.delete(f"{MD}/{encoded}/manifest")).status_code == 200
+            return converted[0]
+
+    await calls.bundle.worker(Late()).run(key, message)
+    assert converted[0].error is None
+    container = calls.bundle.settings.embedded_container
+    left = [head.name async for head in calls.bundle.storage.list(container)]
+    assert {name.partition("/")[0] for name in left} == {"oss"}
 
 
 async def test_a_files_head_tells_its_size(calls: Calls, box: str) -> None:

@@ -145,10 +145,13 @@ class Designs:
 
     async def clear(self, design: Design) -> None:
         """Deletes what was made of a design, as of the version given."""
-        await asyncio.gather(*(self._requests.forget(request.key) for request in design.requests.values()))
-        for request in design.requests.values():
-            async for head in self._storage.list(self._container, request.target.prefix):
-                await self._storage.delete(self._container, head.name)
+        await asyncio.gather(*(self.forget(request) for request in design.requests.values()))
+
+    async def forget(self, request: Request) -> None:
+        """Deletes a request of the worker and what it wrote."""
+        await self._requests.forget(request.key)
+        async for head in self._storage.list(self._container, request.target.prefix):
+            await self._storage.delete(self._container, head.name)
 
     async def set_references(self, urn: str, region: str, references: References) -> None:
         """Says which files a design needs; replaces what was said before."""

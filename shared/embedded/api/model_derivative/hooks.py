@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared import telemetry
 from shared.embedded.api.model_derivative.designs import Design, Designs, Job
 from shared.embedded.api.model_derivative.manifests import DERIVATIVE_URN, job_status
-from shared.embedded.requests import Record, State
+from shared.embedded.requests import Record, Request, State
 from shared.embedded.worker import DELIVERIES
 from shared.formats import MODEL_DERIVATIVE
 from shared.outbound import Outbound
@@ -152,6 +152,14 @@ class Hooks:
             body = self._body(hook, design, job, records)
             key = hashlib.sha256(f"{hook.id} {event} {job.requests[0]}".encode()).hexdigest()[:32]
             await self._send(key, Delivery(hook=hook.id, event=event, body=body))
+
+    async def lost(self, request: Request) -> None:
+        """Deletes what a run wrote whose design was deleted meanwhile."""
+        if request.api != MODEL_DERIVATIVE:
+            return
+        design = await self._designs.read_of(request)
+        if design is None or request.id not in design.requests:
+            await self._designs.forget(request)
 
     async def deliver(self, key: str) -> None:
         """Makes the try that a queue message is for, unless it was made."""

@@ -186,7 +186,8 @@ class Conversion(_Value):
     """The record of a conversion in flight.
 
     ``rev`` is new with every write, so that a write whose reply was lost is recognised. ``tries`` counts
-    the claims of the present step that nobody completed, ``faults`` the service's transient failures in a
+    the claims of the present step that nobody completed, ``handed_over`` says that the step waits for
+    `transfer_files`, ``faults`` the service's transient failures in a
     row, ``bad_replies`` how many of the last of them were replies that made no sense, ``fault`` what the
     last one said. ``drop`` names folders that nothing will refer to once this conversion has its manifest.
     """
@@ -199,6 +200,7 @@ class Conversion(_Value):
     step: Step = Step.INTAKE
     rev: str
     tries: int = 0
+    handed_over: bool = False
     faults: int = 0
     bad_replies: int = 0
     fault: str | None = None

@@ -63,8 +63,7 @@ class Lifecycle:
         if held is None:
             return
         conversion = held.conversion
-        handed_over = transfers and conversion.tries == 0 and conversion.step in (Step.START, Step.COLLECT)
-        if conversion.due_at > self._tools.now() and not handed_over:
+        if conversion.due_at > self._tools.now() and not (transfers and conversion.handed_over):
             return
         if conversion.step is Step.START and not conversion.ordered and transfers:
             return
@@ -164,6 +163,7 @@ class Lifecycle:
         return await self._in_flight.save(
             held,
             tries=held.conversion.tries + 1,
+            handed_over=False,
             due_at=now + timedelta(seconds=self._tools.pace.claim),
             **changes,
         )

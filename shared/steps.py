@@ -268,7 +268,12 @@ class Run:
 
     async def _hand_over(self) -> bool:
         """Leaves the step to `transfer_files`; should the message be lost, a tick hands it over again."""
-        await self._save(tries=0, due_at=self._tools.now() + timedelta(seconds=self._tools.pace.claim))
+        # The claim to hand it over ends here; those of transfers that died go on counting.
+        await self._save(
+            tries=max(self.conversion.tries - 1, 0),
+            handed_over=True,
+            due_at=self._tools.now() + timedelta(seconds=self._tools.pace.claim),
+        )
         await self._tools.storage.enqueue(
             self._tools.transfer_queue, {"record": paths.record(self.conversion.path)}
         )

@@ -4,6 +4,7 @@ The service here is the simplest that needs it: it is handed the model, and hand
 output.
 """
 
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,10 @@ from tests.pipeline import Pipeline, start
 
 MODEL = bytes(range(256)) * 40_000  # 10 MB: three pieces
 SIDECAR = b'{"service": "api2convert", "formats": [{"type": "glb"}]}'
+
+
+class Dies(Exception):
+    """The process is gone."""
 
 
 class Echo:
@@ -121,6 +126,27 @@ async def test_a_noted_id_is_taken_up_again(pipeline: Pipeline, echo: Echo) -> N
     assert manifest.service is not None
     assert manifest.service.id == f"job-{manifest.id}"
     assert echo.starts == 1
+
+
+async def test_the_third_death_of_a_transfer_is_the_end(pipeline: Pipeline, echo: Echo) -> None:
+    deaths = 0
+
+    async def die(order: Order) -> Started:
+        nonlocal deaths
+        deaths += 1
+        raise Dies
+
+    echo.start = die  # type: ignore[method-assign]
+    await pipeline.drop("model.stl", MODEL)
+    for _ in range(10):
+        with contextlib.suppress(Dies):
+            await pipeline.work()
+        pipeline.later(pipeline.app.settings.claim_seconds)
+        await pipeline.app.tick.run()
+    manifest = await pipeline.manifest("model.stl")
+    assert (manifest.status, manifest.errors[0].code) == (Status.FAILED, Code.GAVE_UP)
+    assert deaths == 3
+    assert await pipeline.records() == []
 
 
 async def test_an_output_that_is_not_as_stated_is_no_success(pipeline: Pipeline, echo: Echo) -> None:

@@ -41,8 +41,6 @@ from shared.formats import MODEL_DERIVATIVE, READS, extension, services_that_rea
 from shared.problems import Code, Problem, ServiceFault
 from shared.telemetry import event
 
-logger = logging.getLogger(__name__)
-
 #: Where Autodesk runs the service.
 AUTODESK = "https://developer.api.autodesk.com"
 
@@ -91,7 +89,9 @@ class ModelDerivative:
         self._is_embedded = is_embedded
         self._delete_uploads = delete_uploads
         self._webhook = webhook
-        self._hooked: set[str] = set()
+        # Region -> whether the service has our webhook; asked once a process, for few may be asked for.
+        self._hooked: dict[str, bool] = {}
+        self._hooking = asyncio.Lock()
         self.reads = frozenset(ENGINE_READS) | {_ZIP} if is_embedded else READS[MODEL_DERIVATIVE]
         self._transport = Transport(NAME, trace_header="x-ads-exception-id", transport=transport)
         self._calls = Calls(
@@ -295,27 +295,31 @@ class ModelDerivative:
         """Whether the service will tell of the ends of jobs in a region. Without, polling finds them."""
         if self._webhook is None:
             return False
-        if region not in self._hooked:
-            try:
-                await self._calls.call(
-                    "POST",
-                    f"/webhooks/v1/systems/derivative/events/{EVENT}/hooks",
-                    region,
-                    body={
-                        "callbackUrl": self._webhook.url,
-                        "scope": {"workflow": self._webhook.workflow},
-                        "token": self._webhook.tokens[0],
-                    },
-                    secrets=self._webhook.tokens,
-                    may_be_empty=True,
-                )
-            except Conflicting:
-                logger.debug("the webhook exists")
-            except ServiceFault as fault:
-                event("webhook.refused", level=logging.WARNING, code=fault.code, message=fault.message)
-                return False
-            self._hooked.add(region)
-        return True
+        async with self._hooking:
+            if region not in self._hooked:
+                try:
+                    await self._calls.call(
+                        "POST",
+                        f"/webhooks/v1/systems/derivative/events/{EVENT}/hooks",
+                        region,
+                        body={
+                            "callbackUrl": self._webhook.url,
+                            "scope": {"workflow": self._webhook.workflow},
+                            "token": self._webhook.tokens[0],
+                        },
+                        secrets=self._webhook.tokens,
+                        may_be_empty=True,
+                    )
+                except Conflicting:
+                    self._hooked[region] = True  # it exists
+                except ServiceFault as fault:
+                    event("webhook.refused", level=logging.WARNING, code=fault.code, message=fault.message)
+                    if fault.transient:
+                        return False
+                    self._hooked[region] = False
+                else:
+                    self._hooked[region] = True
+            return self._hooked[region]
 
     async def _manifest(self, source: Source) -> Reply:
         try:

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -95,9 +95,16 @@ class Calls:
     @asynccontextmanager
     async def download(self, path: str, region: str) -> AsyncIterator[httpx.Response]:
         """The answer to a GET that is no JSON, of any status."""
-        headers = self._headers(await self._get(), region, None)
-        async with self.transport.open(self._url(path, region), headers=headers) as response:
+        token = await self._get()
+        async with self._fetched(path, region, token) as response:
+            if response.status_code != 401:
+                yield response
+                return
+        async with self._fetched(path, region, await self._get(instead_of=token)) as response:
             yield response
+
+    def _fetched(self, path: str, region: str, token: str) -> AbstractAsyncContextManager[httpx.Response]:
+        return self.transport.open(self._url(path, region), headers=self._headers(token, region, None))
 
     def _url(self, path: str, region: str) -> str:
         if self._emea_path and region == "EMEA" and path.startswith(f"{DESIGN_DATA}/"):

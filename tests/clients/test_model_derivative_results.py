@@ -336,12 +336,12 @@ async def test_a_picture_that_no_derivative_names_is_asked_for(
     service: Service, client: ModelDerivative
 ) -> None:
     service.says["manifest"] = [answer(200, manifest(derivative("thumbnail"), hasThumbnail="true"))]
-    service.says["thumbnail"] = [answer(200, b"picture")]
+    service.says["thumbnail"] = [answer(401), answer(200, b"picture")]
     formats = [{"type": "thumbnail", "advanced": {"width": 400}}]
     files, outputs = await collected(client, formats=formats)
     assert files.outputs == {"car.400x400.png": b"picture"}
     assert outputs["car.400x400.png"].type == "thumbnail"
-    [asked] = service.asked_for("thumbnail")
+    _, asked = service.asked_for("thumbnail")
     assert asked.path.endswith("?width=400&height=400")
     assert asked.headers["authorization"] == f"Bearer {TOKEN}"
 

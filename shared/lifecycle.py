@@ -56,8 +56,9 @@ class Lifecycle:
         try:
             held = await self._in_flight.read(name)
         except Unreadable as record:
-            if record.path is not None:
-                await self.consider(record.path)
+            if record.path is None:
+                raise
+            await self.consider(record.path)
             return
         if held is None:
             return

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,41 @@ MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 """Models from many programs, beside the checkout; tests that need one skip where it is missing."""
 
 
+class _Young:
+    """Azurite, and a new one when it has been up for long: every ten minutes it stops answering, for
+    minutes, to collect the garbage that hundreds of tests have left."""
+
+    _OLD_SECONDS = 300
+
+    def __init__(self) -> None:
+        self._running: Azurite | None = None
+        self._since = 0.0
+
+    def get(self) -> Azurite:
+        if self._running is not None and time.monotonic() - self._since > self._OLD_SECONDS:
+            self.stop()
+        if self._running is None:
+            self._running = Azurite.start()
+            self._since = time.monotonic()
+        return self._running
+
+    def stop(self) -> None:
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+
+
 @pytest.fixture(scope="session")
-def azurite() -> Iterator[Azurite]:
-    """One Azurite for all tests: each uses containers and queues of its own."""
-    with Azurite.start() as running:
-        yield running
+def _young() -> Iterator[_Young]:
+    young = _Young()
+    yield young
+    young.stop()
+
+
+@pytest.fixture(scope="module")
+def azurite(_young: _Young) -> Azurite:
+    """One Azurite for many tests: each uses containers and queues of its own."""
+    return _young.get()
 
 
 _VALIDATE = """

@@ -1,4 +1,4 @@
-"""A bundle for each test of the embedded service, and one engine for all of them."""
+"""A bundle for each test of the embedded service."""
 
 from collections.abc import AsyncIterator
 
@@ -15,14 +15,6 @@ from tests.embedded.bundle import Bundle, start
 async def bundle(azurite: Azurite) -> AsyncIterator[Bundle]:
     async with start(azurite) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-async def converter() -> AsyncIterator[Converter]:
-    """The engine, started once for all tests."""
-    running = Converter()
-    yield running
-    await running.close()
 
 
 @pytest.fixture

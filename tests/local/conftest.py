@@ -1,10 +1,11 @@
-"""A running host around the tiny function app, on the session's Azurite."""
+"""A running host around the tiny function app, on an Azurite of its own."""
 
 import asyncio
 import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,15 @@ class Tiny:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def tiny(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tiny]:
+async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tiny]:
     state = tmp_path_factory.mktemp("state")
+    with Azurite.start() as azurite:
+        async with started(azurite, state) as tiny:
+            yield tiny
+
+
+@asynccontextmanager
+async def started(azurite: Azurite, state: Path) -> AsyncIterator[Tiny]:
     async with (
         BlobServiceClient.from_connection_string(azurite.connection_string) as blobs,
         QueueServiceClient.from_connection_string(azurite.connection_string) as queues,

@@ -272,5 +272,6 @@ async def _resolve(host: str, port: int) -> list[str]:
 def _refused(why: str) -> Problem:
     return Problem(
         Code.INVALID_SETTINGS,
-        f"The address {why}. Use https and a public host, or name its host in CALLBACK_HOSTS.",
+        f"The address of a callback, or of a file to fetch, {why}. Use https and a public host, or name its "
+        "host in CALLBACK_HOSTS.",
     )

@@ -17,14 +17,6 @@ async def bundle(azurite: Azurite) -> AsyncIterator[Bundle]:
         yield running
 
 
-@pytest.fixture(scope="session")
-async def converter() -> AsyncIterator[Converter]:
-    """The engine, started once for all tests."""
-    running = Converter()
-    yield running
-    await running.close()
-
-
 @pytest.fixture
 async def service(azurite: Azurite, converter: Converter) -> AsyncIterator[Service]:
     """A bundle that answers as API2Convert."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -28,8 +29,15 @@ async def test_nothing_secret_is_logged_answered_or_left_in_storage(
     bad = await service.remote("bad.glb", b"not a glb")
     missing = await service.remote("missing.obj", obj())
     await service.bundle.storage.delete(service.bundle.models, "missing.obj")
-    unreachable = {"type": "remote", "source": "https://nowhere.invalid/a.stl?sig=a-long-secret-signature"}
-    cloud = {"type": "cloud", "source": "azure", "credentials": {"accountkey": "a cloud secret"}}
+    unreachable: dict[str, Any] = {
+        "type": "remote",
+        "source": "https://nowhere.invalid/a.stl?sig=a-long-secret-signature",
+    }
+    cloud: dict[str, Any] = {
+        "type": "cloud",
+        "source": "azure",
+        "credentials": {"accountkey": "a cloud secret"},
+    }
     answers = []
     queued = []
     states = []

@@ -101,14 +101,18 @@ class Bundle:
 
     def worker(self, converter: Converts) -> Worker:
         watcher = model_derivative.watcher(self.settings, self.storage, self.requests, self.outbound)
-        runner = api2convert.runner(self.settings, self.storage, self.requests, self.outbound, converter)
+        runners = {}
+        if API2CONVERT in self.settings.serves:
+            runners[API2CONVERT] = api2convert.runner(
+                self.settings, self.storage, self.requests, self.outbound, converter
+            )
         return Worker(
             self.settings,
             self.requests,
             self.containers,
             converter,
             self.outbound,
-            runners={API2CONVERT: runner},
+            runners=runners,
             watcher=watcher,
         )
 

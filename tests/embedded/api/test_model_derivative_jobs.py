@@ -39,9 +39,9 @@ async def test_an_svf_with_a_wrong_option_is_400_and_with_a_right_one_406(calls:
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ({"type": "dwg"}, "glb, obj, stl"),
-        ({"type": "ifc", "advanced": {"exportSettingName": "x"}}, "glb, obj, stl"),
-        ({"type": "fbx"}, "glb, obj, stl"),
+        ({"type": "dwg"}, "glb, gltf, jpg, obj"),
+        ({"type": "ifc", "advanced": {"exportSettingName": "x"}}, "glb, gltf, jpg, obj"),
+        ({"type": "fbx"}, "glb, gltf, jpg, obj"),
         ({"type": "step", "advanced": {"applicationProtocol": "203"}}, "'step'"),
         ({"type": "iges", "advanced": {"solidType": "solid"}}, "'iges'"),
     ],

@@ -1,4 +1,4 @@
-"""The sweep: find models whose event was lost."""
+"""The sweep: find models whose event was lost, and tidy up."""
 
 import azure.functions as func
 
@@ -13,4 +13,6 @@ blueprint = func.Blueprint()
 )
 async def find_missed_models(timer: func.TimerRequest) -> None:
     """One sweep; it does not matter whether it is late."""
-    await (await app().ready()).sweep.run()
+    ready = await app().ready()
+    await ready.sweep.run()
+    await ready.tidy()

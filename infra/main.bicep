@@ -79,6 +79,13 @@ param modelDerivativeClientSecret string = ''
 @allowed(['US', 'EMEA', 'AUS', 'CAN', 'DEU', 'IND', 'JPN', 'GBR'])
 param modelDerivativeRegion string = 'US'
 
+@description('An API2Convert service to use in the place of the embedded one: its URL, such as https://api.api2convert.com/v2.')
+param api2convertUrl string = ''
+
+@description('The API key at that service. It goes to Key Vault; leave it empty to keep the one that is there.')
+@secure()
+param api2convertApiKey string = ''
+
 @description('Who gets a mail when an alert fires.')
 param alertEmails string[] = []
 
@@ -220,6 +227,7 @@ module vault 'modules/vault.bicep' = {
     isPrivate: privateNetwork
     remoteRenderingAccountKey: remoteRenderingAccountKey
     modelDerivativeClientSecret: modelDerivativeClientSecret
+    api2convertApiKey: api2convertApiKey
   }
 }
 
@@ -331,6 +339,10 @@ module app 'modules/app.bicep' = {
         ? ''
         : '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=model-derivative-client-secret)'
       MODEL_DERIVATIVE_REGION: modelDerivativeRegion
+      API2CONVERT_URL: api2convertUrl
+      API2CONVERT_API_KEY: empty(api2convertUrl)
+        ? ''
+        : '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=api2convert-api-key)'
     }
   }
   dependsOn: [

@@ -106,7 +106,7 @@ def app_settings(own: Mapping[str, str], storage: str, port: int) -> dict[str, s
         "POLL_FLOOR_SECONDS": "1",
         "GRACE_SECONDS": "30",
         "SWEEP_SCHEDULE": "*/30 * * * * *",
-        "EMBEDDED_APIS": "remote-rendering,model-derivative",
+        "EMBEDDED_APIS": "remote-rendering,model-derivative,api2convert",
         "EMBEDDED_ACCOUNT_ID": EMBEDDED_ACCOUNT_ID,
         "EMBEDDED_ACCOUNT_KEY": EMBEDDED_ACCOUNT_KEY,
         "EMBEDDED_BLOB_URL": blob_url,

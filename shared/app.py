@@ -1,6 +1,7 @@
 """Puts the parts together: one set of them per process, made when the first function needs it."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import httpx
 from shared import formats
 from shared.callbacks import Callbacks
 from shared.clients import ConversionService
+from shared.clients.api2convert import Api2Convert
 from shared.clients.model_derivative import ModelDerivative
 from shared.clients.model_derivative_webhook import PATH, Webhook
 from shared.clients.remote_rendering import RemoteRendering
@@ -23,6 +25,7 @@ from shared.sas import Signer
 from shared.settings import Settings, read_settings
 from shared.storage import Storage
 from shared.sweep import Sweep
+from shared.telemetry import event
 from shared.tick import Tick
 from shared.tools import Pace, Tools
 
@@ -95,6 +98,8 @@ class App:
         model_derivative = _model_derivative(self.settings, self.webhook, self._http)
         if model_derivative is not None:
             services[formats.MODEL_DERIVATIVE] = model_derivative
+        if (api2convert := _api2convert(self.settings, self._http)) is not None:
+            services[formats.API2CONVERT] = api2convert
         return services
 
     @cached_property
@@ -134,6 +139,7 @@ class App:
             pace=Pace.of(settings),
             max_in_flight=settings.max_in_flight,
             transfer_queue=settings.transfer_queue,
+            staging=settings.in_flight_container,
         )
 
     @cached_property
@@ -159,15 +165,22 @@ class App:
     @cached_property
     def worker(self) -> "Worker":
         """The embedded service's worker, with its converter process."""
+        from shared.embedded.api.api2convert import service as api2convert
         from shared.embedded.worker import Worker
 
+        runners = {}
+        if formats.API2CONVERT in self.settings.serves:
+            runners[formats.API2CONVERT] = api2convert.runner(
+                self.settings, self.storage, self.requests, self._outbound, self._converter
+            )
         return Worker(
             self.settings,
             self.requests,
             self._containers,
             self._converter,
             self._outbound,
-            self._watcher,
+            runners=runners,
+            watcher=self._watcher,
         )
 
     @cached_property
@@ -187,6 +200,14 @@ class App:
         api = build_api(self.settings, self.storage, self.requests, self._containers, self._outbound)
         api.include_router(router(self))
         return api
+
+    async def tidy(self) -> None:
+        """Deletes what the embedded service has kept long enough."""
+        if formats.API2CONVERT in self.settings.serves:
+            from shared.embedded.api.api2convert import service as api2convert
+
+            if count := await api2convert.tidy(self.settings, self.storage, self.requests):
+                event("service.tidied", service=formats.API2CONVERT, jobs=count)
 
     @cached_property
     def _converter(self) -> "Converter":
@@ -267,6 +288,28 @@ def _model_derivative(
         emea_path=settings.model_derivative_emea_path,
         delete_uploads=settings.model_derivative_delete_uploads,
         webhook=webhook,
+        transport=http,
+    )
+
+
+def _api2convert(settings: Settings, http: httpx.AsyncBaseTransport | None) -> Api2Convert | None:
+    """The service that API2CONVERT_API_KEY opens, or the bundle's own, if it answers this API."""
+    if settings.api2convert_api_key is not None:
+        return Api2Convert(
+            settings.api2convert_url,
+            settings.api2convert_api_key,
+            upload=settings.api2convert_upload,
+            password=os.environ.get,
+            transport=http,
+        )
+    if formats.API2CONVERT not in settings.serves or settings.own_url is None:
+        return None
+    return Api2Convert(
+        f"{settings.own_url}/v2",
+        settings.embedded_account_key,
+        is_own=True,
+        upload=settings.api2convert_upload,
+        password=os.environ.get,
         transport=http,
     )
 

@@ -86,10 +86,17 @@ def _is_shadow(name: str) -> bool:
     return name.startswith("__MACOSX/") or basename(name).startswith("._")
 
 
-def model_in_zip(entries: Sequence[ZipEntry], root_filename: str | None, reads: Collection[str]) -> ZipEntry:
+def model_in_zip(
+    entries: Sequence[ZipEntry],
+    root_filename: str | None,
+    reads: Collection[str],
+    *,
+    has_password: bool = False,
+) -> ZipEntry:
     """The entry to convert: the one named `root_filename`, or else the only model there is.
 
-    `reads` are the extensions that count as models, those the conversion service reads. Raises
+    `reads` are the extensions that count as models, those the conversion service reads; `has_password`
+    says that an encrypted one can be opened. Raises
     Problem(invalid-settings) that lists the candidates when the choice is not clear,
     Problem(unsupported-format) when there is none, Problem(corrupt-model) for an encrypted one.
     """
@@ -117,7 +124,7 @@ def model_in_zip(entries: Sequence[ZipEntry], root_filename: str | None, reads: 
                 f"The zip holds {len(chosen)} models: {_listed(chosen)}. "
                 "Name the one to convert as rootFilename in the settings.",
             )
-    if chosen[0].encrypted:
+    if chosen[0].encrypted and not has_password:
         raise Problem(
             Code.CORRUPT_MODEL,
             f"{chosen[0].name!r} in the zip is encrypted. Pack it again without a password.",

@@ -127,11 +127,14 @@ class Companion(_Value):
 
 
 class Message(_Value):
-    """Model Derivative's message: something to know about a conversion."""
+    """Model Derivative's message: something to know about a conversion; with what it is about, and the
+    service's own id of that, where the service tells."""
 
     type: Literal["warning", "error"]
     code: str
     message: str
+    source: Literal["input", "conversion"] | None = None
+    id_source: str | None = None
 
 
 class Issue(_Value):
@@ -166,11 +169,13 @@ class Kept(_Value):
 
 
 class Outcome(_Value):
-    """How a conversion ended, before it is told."""
+    """How a conversion ended, before it is told. ``errors`` are the service's own; without any, ``code`` and
+    ``message`` are all there is."""
 
     status: Status
     code: str | None = None
     message: str | None = None
+    errors: tuple[Message, ...] = ()
     files: tuple[OutputFile, ...] = ()
     logs: tuple[OutputFile, ...] = ()
     kept: tuple[Kept, ...] = ()

@@ -24,11 +24,7 @@ class Copies:
 
     async def read_url(self, path: str) -> str:
         """The address of an input with a SAS that reads it alone."""
-        tools, conversion = self._run.tools, self._run.conversion
-        assert conversion.deadline is not None
-        sas = await tools.signer.blob_sas(tools.models, path, "r", conversion.deadline + _SAS_MARGIN)
-        base = str(tools.storage.blob_service.primary_endpoint).rstrip("/")
-        return f"{base}/{tools.models}/{quote(path)}?{sas}"
+        return await self._address(self._run.tools.models, path)
 
     async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """The bytes of an input."""
@@ -52,15 +48,20 @@ class Copies:
         tools, conversion = self._run.tools, self._run.conversion
         path = paths.check(f"{paths.outputs(conversion.path, conversion.id)}/{name}")
 
-        async def alive() -> AsyncIterator[bytes]:
-            async for chunk in chunks:
-                yield chunk
-                await self._run.renew()
-
         size, sha256, md5 = await tools.storage.write_stream(
-            tools.converted, path, alive(), content_type=content_type or "application/octet-stream"
+            tools.converted,
+            path,
+            self._alive(chunks),
+            content_type=content_type or "application/octet-stream",
         )
         return Written(path, size, sha256, md5)
+
+    async def stage(self, name: str, chunks: AsyncIterator[bytes]) -> str:
+        """Keeps a file that was made for the service, beside the record, until the conversion ends."""
+        tools, conversion = self._run.tools, self._run.conversion
+        path = paths.check(f"{paths.staged(conversion.id)}{name}")
+        await tools.storage.write_stream(tools.staging, path, self._alive(chunks))
+        return await self._address(tools.staging, path)
 
     async def note(self, service_id: str) -> None:
         """Records the service's id of the conversion."""
@@ -69,3 +70,17 @@ class Copies:
     def warn(self, warning: Warned) -> None:
         """Says something in the conversion's manifest."""
         self._run.warn(warning)
+
+    async def _address(self, container: str, path: str) -> str:
+        """A blob's address with a SAS that reads it alone."""
+        tools, conversion = self._run.tools, self._run.conversion
+        assert conversion.deadline is not None
+        sas = await tools.signer.blob_sas(container, path, "r", conversion.deadline + _SAS_MARGIN)
+        base = str(tools.storage.blob_service.primary_endpoint).rstrip("/")
+        return f"{base}/{container}/{quote(path)}?{sas}"
+
+    async def _alive(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The chunks, while the conversion's claim is kept."""
+        async for chunk in chunks:
+            yield chunk
+            await self._run.renew()

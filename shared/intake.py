@@ -179,7 +179,10 @@ class Intake:
         tail = await self._storage.read(self._container, head.name, offset=head.size - length, length=length)
         entries = archives.zip_entries(tail.data if tail else b"", head.size)
         chosen = archives.model_in_zip(
-            entries, settings.root_filename, self._services[settings.service].reads
+            entries,
+            settings.root_filename,
+            self._services[settings.service].reads,
+            has_password="password_setting" in settings.options,
         )
         self.service_for(chosen.name, settings)
         return Companions(model_in_zip=chosen.name)

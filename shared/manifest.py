@@ -118,7 +118,9 @@ def build(conversion: Conversion, now: datetime) -> Manifest:
     outcome = conversion.outcome
     assert outcome is not None
     messages = conversion.messages
-    if outcome.code is not None:
+    if outcome.errors:
+        messages = (*messages, *outcome.errors)
+    elif outcome.code is not None:
         error = Message(type="error", code=outcome.code, message=outcome.message or outcome.code)
         messages = (*messages, error)
     derivatives = _derivatives(outcome.files)
@@ -165,9 +167,10 @@ _INPUT_CODES = frozenset(
 def _issues(conversion: Conversion, messages: tuple[Message, ...], kind: str) -> tuple[Issue, ...]:
     return tuple(
         Issue(
-            source="input" if message.code in _INPUT_CODES else "conversion",
-            id_source=conversion.id,
-            code=message.code,
+            source=message.source or ("input" if message.code in _INPUT_CODES else "conversion"),
+            id_source=message.id_source or conversion.id,
+            # A service that tells what a message is about has numbers for codes.
+            code=int(message.code) if message.source and message.code.isdecimal() else message.code,
             message=message.message,
         )
         for message in messages

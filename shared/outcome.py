@@ -1,6 +1,7 @@
 """How a conversion ended: what the service reports, checked against what is there. Pure."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from shared import clients
 from shared.clients import Progress, Warned
@@ -13,15 +14,21 @@ _LONGEST_CODE = 100
 
 def told(messages: tuple[Message, ...], warnings: tuple[Warned, ...]) -> tuple[Message, ...]:
     for warning in warnings:
-        details = ", ".join(f"{key}: {value}" for key, value in warning.details.items())
-        message = Message(
-            type="error" if warning.is_error else "warning",
-            code=warning.code,
-            message=f"{warning.title} ({details})" if details else warning.title,
-        )
+        message = _message("error" if warning.is_error else "warning", warning)
         if message not in messages:
             messages = (*messages, message)
     return messages
+
+
+def _message(type_: Literal["warning", "error"], said: Warned) -> Message:
+    details = ", ".join(f"{key}: {value}" for key, value in said.details.items())
+    return Message(
+        type=type_,
+        code=said.code,
+        message=f"{said.title} ({details})" if details else said.title,
+        source=said.source,
+        id_source=said.source_id,
+    )
 
 
 def reported(progress: Progress) -> Outcome:
@@ -32,6 +39,7 @@ def reported(progress: Progress) -> Outcome:
         status=Status.SUCCESS if succeeded else progress.status,
         code=None if succeeded else _code(progress.code),
         message=None if succeeded else progress.message,
+        errors=() if succeeded else tuple(_message("error", said) for said in progress.errors),
         files=files,
         kept=tuple(Kept(output_type=one.type, guid=one.guid, name=one.name) for one in progress.kept),
         statistics=dict(progress.statistics),

@@ -74,6 +74,11 @@ def outputs(path: str, conversion_id: str) -> str:
     return f"{folder(path)}/{conversion_id}"
 
 
+def staged(conversion_id: str) -> str:
+    """The folder beside the records for files that one conversion makes for its service; with its slash."""
+    return f"staged/{conversion_id}/"
+
+
 def owner_of_output(name: str) -> tuple[str, str] | None:
     """The (model folder, conversion id) of a blob in the converted container, or None if it is no output."""
     parts = name.split("/")

@@ -30,6 +30,7 @@ class Code(StrEnum):
     SERVICE_REFUSED = "service-refused"
     SERVICE_UNAVAILABLE = "service-unavailable"
     SERVICE_THROTTLED = "service-throttled"
+    SERVICE_QUOTA = "service-quota"
     SERVICE_BAD_REPLY = "service-bad-reply"
     SERVICE_RETIRED = "service-retired"
     CONVERSION_FAILED = "conversion-failed"

@@ -81,12 +81,18 @@ class Settings(BaseSettings):
     model_derivative_delete_uploads: bool = True
     model_derivative_webhook_token: str | None = Field(None, repr=False)
 
+    # The API2Convert API: the vendor's with a key of theirs, else the bundle's own where it serves one.
+    api2convert_url: str = "https://api.api2convert.com/v2"
+    api2convert_api_key: str | None = Field(None, repr=False)
+    api2convert_upload: bool = False
+
     # The embedded service.
     embedded_apis: str = "remote-rendering"
     embedded_account_id: str
     embedded_account_key: str = Field(min_length=16, repr=False)
     embedded_linked_containers: str = ""
     embedded_blob_url: str = "https://{account}.blob.core.windows.net"
+    embedded_upload_mb: int = Field(50, ge=1, le=100)
     callback_hosts: str = ""
     engine_memory_mb: int = Field(3000, ge=256)
     engine_cpu_seconds: int = Field(1500, ge=1)
@@ -231,7 +237,7 @@ class Settings(BaseSettings):
 
     @property
     def allowed_hosts(self) -> frozenset[str]:
-        """Hosts that a callback may reach although their address is not public."""
+        """Hosts that may be called, or fetched from, although their address is not public."""
         return frozenset(_names(self.callback_hosts))
 
 

@@ -289,6 +289,8 @@ class Run:
     async def note(self, service_id: str) -> None:
         """Records the service's id before the step that must not be done twice."""
         if self.conversion.service_id != service_id:
+            # Known before the write that may fail, for the cancel that then follows.
+            self._note(service_id=service_id)
             await self._save(service_id=service_id)
 
     def warn(self, warning: Warned) -> None:

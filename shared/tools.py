@@ -49,8 +49,9 @@ class Pace:
 
 @dataclass(frozen=True)
 class Tools:
-    """What steps work with. ``transfer_queue`` is where steps that move files wait for `transfer_files`;
-    ``max_in_flight`` is how many conversions a service may have at once, 0 for any number."""
+    """What steps work with. ``staging`` is the container of what is made for a service, ``transfer_queue``
+    is where steps that move files wait for `transfer_files`; ``max_in_flight`` is how many conversions a
+    service may have at once, 0 for any number."""
 
     storage: Storage
     models: str
@@ -64,6 +65,7 @@ class Tools:
     pace: Pace
     max_in_flight: int
     transfer_queue: str
+    staging: str
     # When a service that answered 429 may be called again, as far as this process knows.
     resume_at: dict[str, datetime] = field(default_factory=dict)
 
@@ -100,6 +102,7 @@ class Tools:
         except ServiceFault as fault:
             # What it still writes goes to a folder that nothing refers to.
             event("service.cancel-failed", conversion, level=logging.WARNING, code=fault.code)
+        await self._unstage(conversion)
 
     async def dispose(self, conversion: Conversion) -> None:
         """Deletes what the conversion left at the service, where it can be deleted."""
@@ -110,6 +113,14 @@ class Tools:
             await service.dispose(conversion.service_id)
         except ServiceFault as fault:
             event("service.dispose-failed", conversion, level=logging.WARNING, code=fault.code)
+        await self._unstage(conversion)
+
+    async def _unstage(self, conversion: Conversion) -> None:
+        """Deletes what was made for the service."""
+        assert conversion.service is not None
+        if self.services[conversion.service].uploads:
+            async for blob in self.storage.list(self.staging, paths.staged(conversion.id)):
+                await self.storage.delete(self.staging, blob.name)
 
     async def drop_outputs(self, folder: str) -> None:
         """Deletes the outputs of one conversion, blob by blob as they list."""

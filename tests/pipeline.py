@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import jsonschema
@@ -196,13 +197,19 @@ class Pipeline:
 
 
 class Loop(httpx.AsyncBaseTransport):
-    """HTTP from the bundle to itself."""
+    """HTTP from the bundle to itself, and to storage."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: str = "") -> None:
+        """``storage`` is the address of the storage emulator, if it is to be reached."""
         self.app: App | None = None
+        self._storage = urlsplit(storage).netloc
+        # No connection is kept: nobody closes this.
+        self._network = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert self.app is not None
+        if request.url.netloc.decode() == self._storage:
+            return await self._network.handle_async_request(request)
         return await httpx.ASGITransport(self.app.asgi, raise_app_exceptions=False).handle_async_request(
             request
         )
@@ -253,7 +260,7 @@ async def start(
     ``http`` plays a conversion service in the place of its own, which ``wrap`` may stand in front of;
     ``client_options`` are for the storage clients; ``converter`` is an engine that outlives the bundle.
     """
-    loop = Loop()
+    loop = Loop(azurite.blob_url)
     settings = read_settings(**settings_for(azurite, **changes))
     app = App(settings, http=http or wrap(loop), **(client_options or {}))
     if converter is not None:

@@ -7,6 +7,8 @@ param isPrivate bool
 param remoteRenderingAccountKey string
 @secure()
 param modelDerivativeClientSecret string
+@secure()
+param api2convertApiKey string
 @description('Used once: a deployment that finds a key leaves it as it is.')
 @secure()
 param newAccountKey string = newGuid()
@@ -57,5 +59,14 @@ resource modelDerivativeSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = 
   properties: {
     value: modelDerivativeClientSecret
     contentType: 'Client secret of the application at Autodesk'
+  }
+}
+
+resource api2convertKey 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(api2convertApiKey)) {
+  parent: vault
+  name: 'api2convert-api-key'
+  properties: {
+    value: api2convertApiKey
+    contentType: 'API key of the API2Convert service'
   }
 }

@@ -6,7 +6,7 @@ try again. No fault, result or repr of these carries a SAS, a key, a token or a 
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from shared.conversion import Status
 
@@ -51,6 +51,10 @@ class Transfer(Protocol):
         self, name: str, chunks: AsyncIterator[bytes], *, content_type: str | None = None
     ) -> "Written":
         """Writes an output of this name into the conversion's folder."""
+
+    async def stage(self, name: str, chunks: AsyncIterator[bytes]) -> str:
+        """Keeps a file that was made for the service until the conversion ends; its address, with a SAS,
+        as `read_url` gives one."""
 
     async def note(self, service_id: str) -> None:
         """Records the service's id of the conversion, before the step that must not be done twice."""
@@ -97,13 +101,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something a person should know about a conversion that goes on, or went well. ``is_error`` is for
-    what the service itself calls one."""
+    """Something a person should know about a conversion. ``is_error`` is for what the service itself calls
+    one. `source` says whether it is about an input or the conversion, and `source_id` which one, where the
+    service tells."""
 
     code: str
     title: str
     details: Mapping[str, Any] = field(default_factory=dict)
     is_error: bool = False
+    source: Literal["input", "conversion"] | None = None
+    source_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +151,8 @@ class Progress:
     """What the service answers when asked.
 
     `word` is its own for `status`. `outputs` is None when it does not say what it wrote: the output
-    folder does. `code` and `message` are its own, of a failure.
+    folder does. `code` and `message` are its own, of a failure; `errors` are all of them, that one first,
+    where the service tells more than one.
     """
 
     status: Status
@@ -153,6 +161,7 @@ class Progress:
     code: str | None = None
     message: str | None = None
     outputs: tuple[OutputFile, ...] | None = None
+    errors: tuple[Warned, ...] = ()
     warnings: tuple[Warned, ...] = ()
     statistics: Mapping[str, Any] = field(default_factory=dict)
     trace_id: str | None = None

@@ -104,7 +104,7 @@ class Calls:
             yield response
 
     def _fetched(self, path: str, region: str, token: str) -> AbstractAsyncContextManager[httpx.Response]:
-        return self.transport.download(self._url(path, region), headers=self._headers(token, region, None))
+        return self.transport.open(self._url(path, region), headers=self._headers(token, region, None))
 
     def _url(self, path: str, region: str) -> str:
         if self._emea_path and region == "EMEA" and path.startswith(f"{DESIGN_DATA}/"):

@@ -161,7 +161,7 @@ class Downloads:
     async def _open(self, signed: _Signed) -> AsyncIterator[httpx.Response]:
         url, headers = signed.url, {"Cookie": signed.cookies, "Accept-Encoding": "identity"}
         for _ in range(_MOST_REDIRECTS):
-            async with self._calls.transport.download(url, headers=headers) as response:
+            async with self._calls.transport.open(url, headers=headers) as response:
                 location = response.headers.get("Location")
                 if not response.is_redirect or location is None:
                     yield response

@@ -5,17 +5,17 @@ is stripped of secrets before it is repeated.
 """
 
 import asyncio
-import contextlib
 import ipaddress
 import json
 import re
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
 
@@ -25,6 +25,11 @@ from shared.problems import Code, ServiceFault
 # limited too, for one that sends a byte now and then.
 _TIMEOUT = httpx.Timeout(30, connect=10)
 _CALL_SECONDS = 60
+# A large file takes its time, as long as it moves; after an upload the service may think about it.
+_UPLOAD_TIMEOUT = httpx.Timeout(120, connect=10)
+_DOWNLOAD_TIMEOUT = httpx.Timeout(60, connect=10)
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
 _LARGEST_REPLY = 4 * 1024 * 1024
 _LONGEST_MESSAGE = 1000
 _LONGEST_RETRY_AFTER = 3600
@@ -39,6 +44,16 @@ class Reply:
     headers: httpx.Headers
     trace_id: str | None
     status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer: its status, and its JSON, or None where it is empty."""
+
+    status: int
+    value: Any
+    headers: httpx.Headers
+    trace_id: str | None
 
 
 class Unreachable(ServiceFault):
@@ -93,28 +108,65 @@ class Transport:
         Raises:
             ServiceFault: transient for 408, 429, 5xx, the network and answers that are not whole.
         """
-        try:
-            async with asyncio.timeout(_CALL_SECONDS):
-                response, content = await self._exchange(method, url, headers, body, form)
-        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._broken(url, error) from None
+        answer = await self.ask(
+            method,
+            url,
+            headers=headers,
+            body=body,
+            form=form,
+            not_found=not_found,
+            secrets=secrets,
+            may_be_empty=may_be_empty,
+        )
+        value = {} if may_be_empty and answer.value is None else answer.value
+        if not isinstance(value, dict):
+            self._bad(f"answered {answer.status} with JSON that is no object", answer.trace_id)
+        return Reply(value, answer.headers, answer.trace_id, answer.status)
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
+        content: AsyncIterator[bytes] | None = None,
+        not_found: tuple[Code, str],
+        secrets: Iterable[str] = (),
+        may_be_empty: bool = False,
+        answers: Container[int] = (),
+        seconds: float | None = _CALL_SECONDS,
+    ) -> Answer:
+        """Send one request and read its JSON, of whatever kind; an empty answer is None.
+
+        A 200 has something to say, unless it `may_be_empty`. `content` is sent instead of a JSON `body` or
+        a `form`, piece by piece. `answers` are statuses that refuse
+        nothing here. `seconds` limits the whole of the call; None leaves that to who sends the content.
+
+        Raises:
+            ServiceFault: as `call` does.
+        """
+        with self._told(url):
+            async with asyncio.timeout(seconds):
+                response, data = await self._exchange(method, url, headers, body, form, content)
         trace_id = _trace(response.headers.get(self._trace_header))
-        if response.status_code >= 300:
-            self._refuse(response, content, not_found, tuple(secrets), trace_id)
-        if may_be_empty and not content:
-            return Reply({}, response.headers, trace_id, response.status_code)
+        if response.status_code >= 300 and response.status_code not in answers:
+            self._refuse(response, data, not_found, tuple(secrets), trace_id)
+        if not data and (may_be_empty or response.status_code != 200):
+            return Answer(response.status_code, None, response.headers, trace_id)
         try:
-            parsed = json.loads(content)
+            parsed = json.loads(data)
         except (ValueError, RecursionError):
+            if response.status_code in answers:
+                return Answer(response.status_code, None, response.headers, trace_id)
             self._bad(f"answered {response.status_code} with something that is not JSON", trace_id)
         try:
             json.dumps(parsed, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             # Half a surrogate pair: it can be escaped in JSON, but nowhere be written.
             parsed = json.loads(json.dumps(parsed, ensure_ascii=False).encode("utf-8", "replace"))
-        if not isinstance(parsed, dict):
-            self._bad(f"answered {response.status_code} with JSON that is no object", trace_id)
-        return Reply(parsed, response.headers, trace_id, response.status_code)
+        return Answer(response.status_code, parsed, response.headers, trace_id)
 
     async def put(self, url: str, chunks: AsyncIterator[bytes], length: int) -> tuple[int, str | None]:
         """Send `length` bytes to an address that carries its own right; the answer's status, and its ETag.
@@ -123,24 +175,68 @@ class Transport:
             ServiceFault: transient, where nothing answered.
         """
         headers = {"Content-Length": str(length)}
-        try:
-            async with self._client(url).stream("PUT", url, headers=headers, content=chunks) as response:
+        with self._told(url):
+            async with self._client(url).stream(
+                "PUT", url, headers=headers, content=chunks, timeout=_UPLOAD_TIMEOUT
+            ) as response:
                 return response.status_code, response.headers.get("ETag")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._broken(url, error) from None
 
-    @contextlib.asynccontextmanager
-    async def download(self, url: str, *, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
+    @asynccontextmanager
+    async def open(
+        self, url: str, *, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[httpx.Response]:
         """An answer of any status, whose body is read piece by piece; no redirect is followed.
 
         Raises:
             ServiceFault: transient, where nothing answers, or the answer breaks off.
         """
-        try:
-            async with self._client(url).stream("GET", url, headers=dict(headers)) as response:
+        with self._told(url):
+            async with self._client(url).stream(
+                "GET", url, headers=dict(headers or {}), timeout=_DOWNLOAD_TIMEOUT
+            ) as response:
                 yield response
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._broken(url, error) from None
+
+    @asynccontextmanager
+    async def download(
+        self, url: str, *, not_found: tuple[Code, str], allowed: Callable[[str], bool]
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes at an address that needs no credentials, through redirects to addresses that are
+        `allowed`.
+
+        Raises:
+            ServiceFault: as `call` does, also while the bytes are read.
+        """
+        for _ in range(_MOST_REDIRECTS + 1):
+            if not allowed(url):
+                self._bad("gave an address for an output that is not https, or of another host", None)
+            async with self.open(url) as response:
+                location = response.headers.get("Location")
+                if response.status_code in _REDIRECTS and location:
+                    url = urljoin(url, location)
+                    continue
+                if response.status_code != 200:
+                    self._refuse(response, await _beginning(response), not_found, (), None)
+                yield response.aiter_bytes()
+                return
+        self._bad("redirects an output again and again", None)
+
+    @contextmanager
+    def _told(self, url: str) -> Iterator[None]:
+        """Turns what httpx raises into faults of ours, which quote no address."""
+        try:
+            yield
+        except (TimeoutError, httpx.TimeoutException):
+            raise self._unreachable(url, "did not answer in time", unresolved=False) from None
+        except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
+            self._bad(f"broke off its answer ({type(error).__name__})", None)
+        except httpx.InvalidURL:
+            raise ServiceFault(
+                Code.INVALID_SETTINGS, f"The address of {self._service} is no valid URL.", transient=False
+            ) from None
+        except httpx.HTTPError as error:
+            unresolved = _is_unknown_name(error)
+            what = "has no address: the name is unknown" if unresolved else "cannot be reached"
+            raise self._unreachable(url, f"{what} ({type(error).__name__})", unresolved) from None
 
     async def close(self) -> None:
         for client in self._clients.values():
@@ -153,9 +249,13 @@ class Transport:
         headers: Mapping[str, str],
         body: Mapping[str, Any] | None,
         form: Mapping[str, str] | None,
+        sent: AsyncIterator[bytes] | None,
     ) -> tuple[httpx.Response, bytes]:
         client = self._client(url)
-        async with client.stream(method, url, headers=dict(headers), json=body, data=form) as response:
+        timeout = _TIMEOUT if sent is None else _UPLOAD_TIMEOUT
+        async with client.stream(
+            method, url, headers=dict(headers), json=body, data=form, content=sent, timeout=timeout
+        ) as response:
             content = bytearray()
             async for chunk in response.aiter_bytes():
                 content += chunk
@@ -191,6 +291,14 @@ class Transport:
                 transient=False,
                 trace_id=trace_id,
             )
+        if status == 402:
+            raise ServiceFault(
+                Code.SERVICE_QUOTA,
+                f"{self._service} answered 402: the account has no credits left, or the files are over its "
+                f"contract{said} Buy credits or wait for new ones, then delete the manifest to try again.",
+                transient=False,
+                trace_id=trace_id,
+            )
         if status == 404:
             code, message = not_found
             raise NotFound(code, message, transient=False, trace_id=trace_id)
@@ -220,24 +328,6 @@ class Transport:
         raise ServiceFault(
             Code.SERVICE_BAD_REPLY, f"{self._service} {what}.", transient=True, trace_id=trace_id
         ) from None
-
-    def _broken(self, url: str, error: Exception) -> ServiceFault:
-        """What became of a call that httpx gave up, without httpx's own words."""
-        if isinstance(error, TimeoutError | httpx.TimeoutException):
-            return self._unreachable(url, "did not answer in time", unresolved=False)
-        if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError):
-            return ServiceFault(
-                Code.SERVICE_BAD_REPLY,
-                f"{self._service} broke off its answer ({type(error).__name__}).",
-                transient=True,
-            )
-        if isinstance(error, httpx.InvalidURL):
-            return ServiceFault(
-                Code.INVALID_SETTINGS, f"The address of {self._service} is no valid URL.", transient=False
-            )
-        unresolved = _is_unknown_name(error)
-        what = "has no address: the name is unknown" if unresolved else "cannot be reached"
-        return self._unreachable(url, f"{what} ({type(error).__name__})", unresolved)
 
     def _unreachable(self, url: str, what: str, unresolved: bool) -> "Unreachable":
         return Unreachable(f"{self._service} at {urlsplit(url).hostname} {what}.", unresolved)
@@ -300,7 +390,7 @@ def _trace(value: str | None) -> str | None:
 
 
 #: The other words that services have for the reason of a refusal.
-_REASONS = ("diagnostic", "diagnostics", "developerMessage", "reason")
+_REASONS = ("message", "diagnostic", "diagnostics", "developerMessage", "reason")
 
 
 def _message(content: bytes) -> str:
@@ -313,6 +403,16 @@ def _message(content: bytes) -> str:
         return ""
     reasons = [said[name] for name in _REASONS if isinstance(said.get(name), str)]
     return ": ".join(part for part in (*error_of(said.get("error")), *dict.fromkeys(reasons)) if part)
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """What an error says, if it is short."""
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > _LARGEST_REPLY:
+            break
+    return bytes(content)
 
 
 def error_of(error: Any) -> tuple[str | None, str | None]:

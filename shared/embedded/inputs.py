@@ -53,19 +53,35 @@ class Inputs:
     warnings: tuple[Warning_, ...]
 
 
-async def fetch(container: Container, request: Request, into: Path, settings: Settings) -> Inputs:
-    """Writes the model of ``request`` and its companions into the empty folder ``into``.
+async def fetch(
+    container: Container,
+    request: Request,
+    into: Path,
+    settings: Settings,
+    *,
+    password: bytes | None = None,
+) -> Inputs:
+    """Writes the model of ``request`` and its companions into the empty folder ``into``; ``password`` opens
+    the files of an encrypted zip.
 
     Raises:
         Problem: the model is not there, is too large, lacks a part, or its settings file is no JSON.
         Unreachable: storage did not answer; another try may succeed.
     """
-    return await _Fetch(container, request, into, settings).run()
+    return await _Fetch(container, request, into, settings, password).run()
 
 
 class _Fetch:
-    def __init__(self, container: Container, request: Request, into: Path, settings: Settings) -> None:
+    def __init__(
+        self,
+        container: Container,
+        request: Request,
+        into: Path,
+        settings: Settings,
+        password: bytes | None,
+    ) -> None:
         self._container = container
+        self._password = password
         self._into = into
         self._root = request.root
         self._outputs = len(request.outputs)
@@ -229,7 +245,7 @@ class _Fetch:
         with archive.open("rb") as opened:
             opened.seek(max(0, size - _ZIP_TAIL))
             entries = zip_entries(opened.read(), size)
-        chosen = model_in_zip(entries, self._root, READS)
+        chosen = model_in_zip(entries, self._root, READS, has_password=self._password is not None)
         total = sum(entry.size for entry in entries)
         self._check(self._name, total)
         with zipfile.ZipFile(archive) as opened_zip:
@@ -244,7 +260,8 @@ class _Fetch:
         return chosen.name
 
     def _unpack_one(self, archive: zipfile.ZipFile, entry: ZipEntry) -> None:
-        if entry.encrypted or stat.S_ISLNK(archive.getinfo(entry.stored).external_attr >> 16):
+        is_closed = entry.encrypted and self._password is None
+        if is_closed or stat.S_ISLNK(archive.getinfo(entry.stored).external_attr >> 16):
             raise Problem(
                 Code.CORRUPT_MODEL, f"{entry.name!r} in the zip is encrypted, or a link. Pack plain files."
             )
@@ -252,7 +269,7 @@ class _Fetch:
         left = entry.size
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(entry.stored) as source, target.open("xb") as file:
+            with archive.open(entry.stored, pwd=self._password) as source, target.open("xb") as file:
                 # The directory of a bomb may lie about the size.
                 while chunk := source.read(_CHUNK):
                     left -= len(chunk)

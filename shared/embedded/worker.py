@@ -60,6 +60,21 @@ class Watches(Protocol):
         """The queue message of a delivery has come."""
 
 
+class Runner(Protocol):
+    """The work of an API whose requests are more than one conversion from place to place."""
+
+    async def run(self, held: Held, folder: Path) -> Mapping[str, Any]:
+        """Does what a request asks, with ``folder`` for its files; the request's result.
+
+        Raises:
+            Problem: the request cannot be done.
+            Lost: another run has taken it over.
+        """
+
+    async def fail(self, request: Request, error: Error) -> None:
+        """Tells that a request has ended without what it asks."""
+
+
 class Retry(Exception):
     """The run ended without an end of the request: the queue is to deliver the message again."""
 
@@ -74,8 +89,11 @@ class Worker:
         containers: Containers,
         converter: Converts,
         outbound: Outbound,
+        runners: Mapping[str, Runner] | None = None,
         watcher: Watches | None = None,
     ) -> None:
+        """``runners`` do the requests of the APIs that they are named after."""
+        self._runners = runners or {}
         self._settings = settings
         self._requests = requests
         self._containers = containers
@@ -141,6 +159,9 @@ class Worker:
         request = held.record.request
         try:
             async with _temporary_folder() as folder:
+                if runner := self._runners.get(request.api):
+                    result = await runner.run(held, folder)
+                    return await self._requests.finish(held, State.SUCCEEDED, result=result)
                 return await self._convert(held, folder)
         except Problem as problem:
             return await self._fail(held, Error(code=problem.code, message=problem.message))
@@ -213,6 +234,9 @@ class Worker:
     async def _fail(self, held: Held, error: Error, warnings: list[Warning_] | None = None) -> Record:
         """Ends the request as failed, with a result file if the target takes one."""
         request = held.record.request
+        if runner := self._runners.get(request.api):
+            await runner.fail(request, error)
+            return await self._requests.finish(held, State.FAILED, error=error, result={})
         report = result_json(request.id, warnings or [], error)
         written: list[dict[str, Any]] = []
         try:

@@ -48,6 +48,9 @@ class Files:
             hashlib.md5(data, usedforsecurity=False).hexdigest(),
         )
 
+    async def stage(self, name: str, chunks: AsyncIterator[bytes]) -> str:
+        raise AssertionError("the service reads no blobs")
+
     async def note(self, service_id: str) -> None:
         self.noted.append(service_id)
 

@@ -36,19 +36,21 @@ def answer(status: int, body: Any = None, **headers: str) -> bytes:
 
 @dataclass
 class Service:
-    """`says` maps the last segment of a path, without its query, to its answers, one after the other; the
-    last one stays."""
+    """`says` maps the last segment of a path, with its query or else without, to its answers, one after the
+    other; the last one stays."""
 
     url: str = ""
     says: dict[str, list[Answer | Callable[[Asked], Answer]]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
 
     def asked_for(self, last: str) -> list[Asked]:
-        return [asked for asked in self.asked if _last(asked.path) == last]
+        return [asked for asked in self.asked if last in _last(asked.path)]
 
 
-def _last(path: str) -> str:
-    return path.partition("?")[0].rpartition("/")[2]
+def _last(path: str) -> tuple[str, str]:
+    path, _, query = path.partition("?")
+    last = path.rpartition("/")[2]
+    return f"{last}?{query}", last
 
 
 @asynccontextmanager
@@ -65,7 +67,8 @@ async def running() -> AsyncIterator[Service]:
             raw = await reader.readexactly(int(headers.get("content-length", "0")))
             asked = Asked(method, path, headers, raw)
             service.asked.append(asked)
-            answers = service.says[_last(path)]
+            whole, last = _last(path)
+            answers = service.says[whole if whole in service.says else last]
             said = answers.pop(0) if len(answers) > 1 else answers[0]
             said = said(asked) if callable(said) else said
             if said is None:

@@ -1,4 +1,4 @@
-"""Microsoft's client against the whole app, as Azure's own runtime library for Python runs it."""
+"""The vendors' clients against the whole app, as Azure's own runtime library for Python runs it."""
 
 import asyncio
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from api2convert.errors import NotFoundError
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.mixedreality.remoterendering import (
     AssetConversionInputSettings,
@@ -21,6 +22,7 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from local.azurite import ACCOUNT, KEY, Azurite
 from local.host import Endpoints, running
+from tests.conformance.test_api2convert_sdk import sdk
 from tests.conformance.test_remote_rendering_sdk import client, sts
 from tests.embedded.models import mtl, obj, png, read_glb
 
@@ -107,3 +109,20 @@ async def test_the_token_lives_for_a_day(host: tuple[Endpoints, Azurite]) -> Non
     endpoints, _ = host
     get_token = sts(endpoints.functions, endpoints.account_id, endpoints.account_key).get_token
     assert abs((await asyncio.to_thread(get_token)).expires_on - time.time() - 86_400) < 60
+
+
+async def test_api2converts_client_from_a_file_to_its_output(
+    host: tuple[Endpoints, Azurite], tmp_path: Path
+) -> None:
+    endpoints, _ = host
+    model = tmp_path / "box.obj"
+    await asyncio.to_thread(model.write_bytes, obj())
+    with sdk(endpoints.functions, endpoints.account_key) as api2convert:
+        result = await asyncio.to_thread(api2convert.convert, str(model), "glb")
+        content = await asyncio.to_thread(result.contents)
+        assert read_glb(content)["asset"]["version"] == "2.0"
+        assert result.job.output[0].uri.startswith(f"{endpoints.functions}/v2/dl/")
+        assert await asyncio.to_thread(api2convert.jobs.list, status="canceled") == []
+        await asyncio.to_thread(api2convert.jobs.cancel, result.job.id)
+        with pytest.raises(NotFoundError):
+            await asyncio.to_thread(api2convert.jobs.get, result.job.id)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import secrets
+import socket
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,11 +19,13 @@ from fastapi import FastAPI
 
 from local.azurite import ACCOUNT, KEY, Azurite
 from shared.embedded.api import model_derivative
+from shared.embedded.api.api2convert import service as api2convert
 from shared.embedded.api.app import build_api
 from shared.embedded.containers import Containers
 from shared.embedded.requests import Location, Record, Requests
 from shared.embedded.tokens import Tokens
 from shared.embedded.worker import Converts, Worker
+from shared.formats import API2CONVERT
 from shared.outbound import Outbound
 from shared.settings import Settings
 from shared.storage import Storage
@@ -98,7 +101,16 @@ class Bundle:
 
     def worker(self, converter: Converts) -> Worker:
         watcher = model_derivative.watcher(self.settings, self.storage, self.requests, self.outbound)
-        return Worker(self.settings, self.requests, self.containers, converter, self.outbound, watcher)
+        runner = api2convert.runner(self.settings, self.storage, self.requests, self.outbound, converter)
+        return Worker(
+            self.settings,
+            self.requests,
+            self.containers,
+            converter,
+            self.outbound,
+            runners={API2CONVERT: runner},
+            watcher=watcher,
+        )
 
     async def upload(self, name: str, data: bytes) -> None:
         await self.storage.put(self.models, name, data, content_type="application/octet-stream")
@@ -167,8 +179,8 @@ async def start(azurite: Azurite, **settings: Any) -> AsyncIterator[Bundle]:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI) -> AsyncIterator[str]:
-    """The app on a free port of this machine, for clients that need one; its address."""
+async def serve(app: FastAPI, port: int = 0) -> AsyncIterator[str]:
+    """The app on a free port of this machine, or a given one, for clients that need one; its address."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
         sent: list[Any] = []
@@ -200,7 +212,7 @@ async def serve(app: FastAPI) -> AsyncIterator[str]:
 
     runner = web.ServerRunner(web.Server(answer))
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     try:
         port = runner.addresses[0][1]
@@ -225,6 +237,13 @@ async def working(bundle: Bundle, worker: Worker) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def new_id() -> str:

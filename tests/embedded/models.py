@@ -72,6 +72,39 @@ def packed(files: dict[str, bytes]) -> bytes:
     return data.getvalue()
 
 
+def encrypted(name: str, data: bytes, password: bytes) -> bytes:
+    """A zip with one file, encrypted the old way, which is all that zips by hand are."""
+    crcs = [0] * 256
+    for index in range(256):
+        value = index
+        for _ in range(8):
+            value = (value >> 1) ^ 0xEDB88320 if value & 1 else value >> 1
+        crcs[index] = value
+    keys = [0x12345678, 0x23456789, 0x34567890]
+
+    def update(byte: int) -> None:
+        keys[0] = (keys[0] >> 8) ^ crcs[(keys[0] ^ byte) & 0xFF]
+        keys[1] = ((keys[1] + (keys[0] & 0xFF)) * 134775813 + 1) & 0xFFFFFFFF
+        keys[2] = (keys[2] >> 8) ^ crcs[(keys[2] ^ (keys[1] >> 24)) & 0xFF]
+
+    def encrypt(byte: int) -> int:
+        mask = (keys[2] | 2) & 0xFFFF
+        update(byte)
+        return byte ^ (((mask * (mask ^ 1)) >> 8) & 0xFF)
+
+    for byte in password:
+        update(byte)
+    checksum = zlib.crc32(data)
+    head = b"elevenbytes" + bytes([checksum >> 24])
+    content = bytes(encrypt(byte) for byte in head + data)
+    common = struct.pack("<HHHHHIIIHH", 20, 1, 0, 0, 0x21, checksum, len(content), len(data), len(name), 0)
+    local = b"PK\3\4" + common + name.encode() + content
+    central = b"PK\1\2" + struct.pack("<H", 20) + common + struct.pack("<HHHII", 0, 0, 0, 0, 0)
+    central += name.encode()
+    end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(central), len(local), 0)
+    return local + central + end
+
+
 def read_glb(data: bytes) -> dict[str, Any]:
     """The JSON of a glb, read without any of the project's code."""
     magic, version, length = struct.unpack("<4sII", data[:12])

@@ -89,6 +89,18 @@ def test_an_application_at_autodesk_brings_its_settings_and_its_secret_by_key_va
     assert secret.startswith("@Microsoft.KeyVault(") and "SecretName=model-derivative-client-secret" in secret
 
 
+def test_the_key_of_an_api2convert_service_is_in_key_vault() -> None:
+    deployment = planted(
+        INFRA, api2convertUrl="https://api.api2convert.com/v2", api2convertApiKey="planted-secret"
+    )
+    assert setting_faults(deployment) == []
+    settings = app_settings(deployment)
+    assert settings["API2CONVERT_URL"] == "https://api.api2convert.com/v2"
+    key = settings["API2CONVERT_API_KEY"]
+    assert key.startswith("@Microsoft.KeyVault(") and "SecretName=api2convert-api-key" in key
+    assert "API2CONVERT_API_KEY" not in app_settings(planted(INFRA))
+
+
 def test_a_setting_that_the_code_does_not_know_is_found(infra_copy: Plant) -> None:
     infra = infra_copy("main.bicep", "MAX_IN_FLIGHT:", "MAXIMUM_IN_FLIGHT:")
     assert setting_faults(planted(infra)) == ["MAXIMUM_IN_FLIGHT: the code does not know this setting"]

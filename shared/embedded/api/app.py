@@ -16,12 +16,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.embedded.api import model_derivative, remote_rendering
+from shared.embedded.api.api2convert import refusals
+from shared.embedded.api.api2convert import service as api2convert
 from shared.embedded.api.remote_rendering_bodies import Translator
 from shared.embedded.api.replies import Refused, Reply
 from shared.embedded.containers import Containers
 from shared.embedded.requests import Requests
 from shared.embedded.tokens import Tokens
-from shared.formats import MODEL_DERIVATIVE, REMOTE_RENDERING
+from shared.formats import API2CONVERT, MODEL_DERIVATIVE, REMOTE_RENDERING
 from shared.outbound import Outbound
 from shared.settings import Settings
 from shared.storage import Storage
@@ -42,6 +44,8 @@ def build_api(
         app.include_router(remote_rendering.router(requests, tokens, translator, settings.own_url))
     if MODEL_DERIVATIVE in settings.serves:
         app.include_router(model_derivative.router(settings, storage, requests, outbound))
+    if API2CONVERT in settings.serves:
+        app.include_router(api2convert.router(settings, storage, requests, outbound))
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -76,6 +80,8 @@ def _failure(
         return Reply(model_derivative.body_of(status, text, scope["path"]), status, headers)
     if scope["path"].lower().startswith("/v1/"):
         return Reply(remote_rendering.v1_error(text), status, headers)
+    if scope["path"].startswith("/v2/"):
+        return Reply(refusals.body_of(status, text), status, headers)
     return Reply(remote_rendering.error(_CODES.get(status, "BadRequest"), text), status, headers)
 
 

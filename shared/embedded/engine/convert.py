@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.embedded.engine import tree
+from shared.embedded.engine import images, tree
 from shared.embedded.engine.build import GENERATOR, build
 from shared.embedded.engine.conversion_settings import ConversionSettings
 from shared.embedded.engine.decode import parts
@@ -18,9 +18,12 @@ from shared.embedded.engine.faults import corrupt, too_big
 from shared.embedded.engine.files import InputFolder
 from shared.embedded.engine.formats import (
     OBJECT_IDS,
+    PICTURE_TYPES,
+    PICTURES,
     READS,
     WRITES,
     check_output,
+    picture_size,
     read_format,
     thumbnail_size,
 )
@@ -66,6 +69,8 @@ def _convert(job: Job) -> Result:
     for output in job.outputs:
         check_output(output.type, output.advanced)
     format_ = read_format(job.model)
+    if PurePosixPath(job.model).suffix.lower() in PICTURES:
+        return _convert_picture(job)
     if format_ is None:
         raise Problem(
             Code.UNSUPPORTED_FORMAT,
@@ -107,6 +112,22 @@ def _convert(job: Job) -> Result:
             },
         },
     )
+
+
+def _convert_picture(job: Job) -> Result:
+    """Makes other pictures of a picture: the one thing that can be made of it."""
+    data = InputFolder(job.input_folder, job.model).read_model()
+    made: list[Made] = []
+    for output in job.outputs:
+        if output.type not in PICTURE_TYPES:
+            raise Problem(
+                Code.UNSUPPORTED_OUTPUT,
+                f"A picture cannot be made into {output.type!r}, only into {' and '.join(PICTURE_TYPES)}.",
+            )
+        path = Path(job.output_folder, output.name)
+        images.resize(data, path, output.advanced)
+        made.append(_made(output, path, path))
+    return Result(made=tuple(made))
 
 
 def _read(
@@ -203,8 +224,10 @@ def _write_one(document: Document, name: str, output: Output, path: Path) -> lis
             return [path, *obj_writer.write(document, parts(document, chosen), path)]
         case "stl":
             stl_writer.write(parts(document), path, str(output.advanced.get("format", "binary")))
-        case _:
+        case "thumbnail":
             thumbnail.write(document, parts(document), path, *thumbnail_size(output.advanced))
+        case _:
+            thumbnail.write(document, parts(document), path, *picture_size(output.advanced))
     return [path]
 
 

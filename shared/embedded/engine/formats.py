@@ -21,17 +21,28 @@ READS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+#: Extensions of pictures, which are made into other pictures, and into nothing else.
+PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tga", ".tif", ".tiff", ".webp"})
+
+#: The output types that are pictures of any size, of a model or of a picture.
+PICTURE_TYPES = ("jpg", "png")
+
 #: What Model Derivative gives a thumbnail whose size is not said, in pixels.
 THUMBNAIL_DEFAULT = 200
+
+# A picture of a model whose size is not said; and any size of one, in pixels.
+_PICTURE_DEFAULT = (800, 600)
+_SIDE = range(1, 2049)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An output type: its file extension, content type, and options with their allowed values."""
+    """An output type: its file extension, content type, and options with their allowed values; a range
+    is one of whole numbers."""
 
     extension: str
     content_type: str
-    advanced: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    advanced: Mapping[str, tuple[object, ...] | range] = field(default_factory=dict)
 
 
 #: The option of an output that takes only a part of the model: ids of the objects in its tree.
@@ -40,7 +51,9 @@ OBJECT_IDS = "objectIds"
 WRITES: Mapping[str, Target] = MappingProxyType(
     {
         "glb": Target(".glb", "model/gltf-binary"),
+        "jpg": Target(".jpg", "image/jpeg", {"width": _SIDE, "height": _SIDE}),
         "obj": Target(".obj", "model/obj", {OBJECT_IDS: ()}),
+        "png": Target(".png", "image/png", {"width": _SIDE, "height": _SIDE}),
         "stl": Target(".stl", "model/stl", {"format": ("binary", "ascii")}),
         "thumbnail": Target(".png", "image/png", {"width": (100, 200, 400), "height": (100, 200, 400)}),
     }
@@ -74,10 +87,14 @@ def check_output(type_: str, advanced: Mapping[str, object]) -> None:
         allowed = target.advanced[key]
         # `True == 1` in Python, so the type is compared too.
         if not any(type(value) is type(one) and value == one for one in allowed):
+            listed = (
+                f"a whole number from {allowed[0]} to {allowed[-1]}"
+                if isinstance(allowed, range)
+                else f"one of {', '.join(map(str, allowed))}"
+            )
             raise Problem(
                 Code.INVALID_SETTINGS,
-                f"`advanced.{key}` of the output type {type_!r} is {value!r}; "
-                f"it must be one of {', '.join(map(str, allowed))}.",
+                f"`advanced.{key}` of the output type {type_!r} is {value!r}; it must be {listed}.",
             )
 
 
@@ -92,6 +109,13 @@ def thumbnail_size(advanced: Mapping[str, object]) -> tuple[int, int]:
     height = advanced.get("height", width)
     assert isinstance(width, int) and isinstance(height, int)
     return width, height
+
+
+def picture_size(advanced: Mapping[str, object]) -> tuple[int, int]:
+    """Width and height in pixels of a picture of a model; one alone means a square."""
+    if "width" in advanced or "height" in advanced:
+        return thumbnail_size(advanced)
+    return _PICTURE_DEFAULT
 
 
 def file_name(stem: str, type_: str, advanced: Mapping[str, object]) -> str:

@@ -1,10 +1,15 @@
 """Pictures: which kind they are, and the two kinds that glTF takes."""
 
 import io
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL import ImageOps
+
+from shared.embedded.engine.faults import corrupt
 
 #: A picture of more pixels than this is copied unread where possible, and otherwise left out.
 MAX_PIXELS = 64 * 2**20
@@ -78,6 +83,43 @@ def as_normal_map(data: bytes) -> tuple[bytes, str]:
     normals = np.stack([-right, down, np.ones_like(height)], axis=-1)
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
     return _png(Pillow.fromarray(np.rint((normals * 0.5 + 0.5) * 255).astype(np.uint8), "RGB"))
+
+
+def resize(data: bytes, path: Path, size: Mapping[str, object]) -> None:
+    """Write a picture as PNG or JPEG, as the name of ``path`` says, as it is meant to be seen, with the
+    ``width`` and ``height`` given; one of them alone keeps the proportions.
+
+    Raises `Problem` for what is no picture."""
+    try:
+        image = _open(data)
+    except UnreadableImage as error:
+        raise corrupt(f"it is no picture that can be read ({error})") from None
+    image = ImageOps.exif_transpose(image)
+    width, height = size.get("width"), size.get("height")
+    if isinstance(width, int) or isinstance(height, int):
+        wide = width if isinstance(width, int) else round(image.width * _ratio(height, image.height))
+        high = height if isinstance(height, int) else round(image.height * _ratio(width, image.width))
+        mode = "RGBA" if image.has_transparency_data else "RGB"
+        image = image.convert(mode).resize((max(wide, 1), max(high, 1)), Pillow.Resampling.LANCZOS)
+    save(image, path)
+
+
+def _ratio(wanted: object, given: int) -> float:
+    assert isinstance(wanted, int)
+    return wanted / given
+
+
+def save(image: Pillow.Image, path: Path) -> None:
+    """Write a picture as PNG, or as JPEG, which has no transparency: what shines through is white."""
+    if path.suffix == ".png":
+        is_plain = image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+        (image if is_plain else image.convert("RGB")).save(path, "PNG")
+        return
+    if image.has_transparency_data:
+        white = Pillow.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
+    image.convert("RGB").save(path, "JPEG", quality=90)
 
 
 def _png(image: Pillow.Image) -> tuple[bytes, str]:

@@ -9,6 +9,7 @@ from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 from PIL import Image
 
+from shared.embedded.engine import images
 from shared.embedded.engine.decode import Part
 from shared.embedded.engine.document import Document
 from shared.embedded.engine.scene import Floats
@@ -23,7 +24,8 @@ _PROBES = 3  # rays per sample that ask how open its surroundings are
 
 
 def write(document: Document, parts: Iterable[Part], path: Path, width: int, height: int) -> None:
-    """Render ``width`` x ``height`` pixels as PNG. Raises `Problem` if there is nothing to see."""
+    """Render ``width`` x ``height`` pixels as PNG, or as JPEG on white where the name of ``path`` says so.
+    Raises `Problem` if there is nothing to see."""
     geometry, thin = gather(document, parts)
     points = np.concatenate([geometry.corners.reshape(-1, 3), *(_ends(part) for part in thin)])
     # Embree works in 32 bits: a model far from the origin, or in microns, is brought to unit size.
@@ -35,7 +37,7 @@ def write(document: Document, parts: Iterable[Part], path: Path, width: int, hei
     if thin:
         geometry = join([geometry, *(ribbons(part, camera.axes, _breadth(part)) for part in thin)])
     picture = _render(document, geometry, camera, width, height)
-    Image.fromarray(picture, "RGBA").save(path, "PNG")
+    images.save(Image.fromarray(picture, "RGBA"), path)
 
 
 def _best_camera(geometry: Geometry, points: Floats, width: int, height: int) -> Camera:

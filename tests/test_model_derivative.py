@@ -113,7 +113,7 @@ async def test_what_the_service_does_not_make_is_refused_with_what_it_makes(bund
     manifest = await pipeline.convert("pyramid.obj", obj())
     assert (manifest.status, manifest.errors[0].code) == (Status.FAILED, "service-refused")
     assert "406" in manifest.errors[0].message
-    assert "glb, obj, " in manifest.errors[0].message
+    assert "glb, gltf, jpg, obj, " in manifest.errors[0].message
 
 
 async def test_single_objects_are_extracted_from_the_translation(bundle: Bundle) -> None:

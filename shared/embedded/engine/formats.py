@@ -32,7 +32,7 @@ THUMBNAIL_DEFAULT = 200
 
 # A picture of a model whose size is not said; and any size of one, in pixels.
 _PICTURE_DEFAULT = (800, 600)
-_SIDE = range(1, 2049)
+_SIDE = range(1, 1025)
 
 
 @dataclass(frozen=True, slots=True)

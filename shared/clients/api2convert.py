@@ -5,19 +5,29 @@ started: a reply that is lost at any point costs no second, billed, run. Files g
 or by upload where the service cannot reach them; outputs are brought back, checked and then deleted there.
 """
 
-import base64
-import binascii
-import hashlib
 import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NoReturn
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
-from shared.clients import InputFile, Order, OutputFile, Progress, Started, Status, Transfer, Warned
+from shared.clients import InputFile, Order, OutputFile, Progress, Started, Status, Transfer
+from shared.clients.api2convert_wire import (
+    FLAGS,
+    NAME,
+    check_against,
+    check_options,
+    conversion,
+    decoded,
+    form,
+    messages,
+    objects,
+    output_name,
+    unique,
+)
 from shared.clients.transport import Answer, Transport, is_loopback, redacted
 from shared.clients.zipped import zipped
 from shared.embedded.engine.formats import check_output
@@ -37,15 +47,8 @@ _STATUS = {
     "canceled": Status.FAILED,
 }
 
-_NAME = "API2Convert"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
-
-_FLAGS = ("fail_on_input_error", "fail_on_conversion_error", "notify_status")
-_OPTIONS = (*_FLAGS, "conversion", "limits", "password_setting")
-
-# A sidecar may name one of these app settings, and none that was meant for anything else.
-_PASSWORD_SETTING = re.compile(r"INPUT_PASSWORD(_[A-Z0-9_]+)?")
 
 _CATALOGUE_SECONDS = 24 * 3600
 _BASE64_PIECE = 4
@@ -80,7 +83,7 @@ class Api2Convert:
         self._key = api_key
         self._clock = clock
         self._transport = Transport(
-            _NAME, trace_header="MS-CV" if is_own else "X-Request-Id", transport=transport
+            NAME, trace_header="MS-CV" if is_own else "X-Request-Id", transport=transport
         )
         self._catalogue: dict[str, tuple[float, list[Mapping[str, Any]]]] = {}
         #: The vendor's gets a zip of what has companions, and uploads are sent by the client itself.
@@ -108,7 +111,7 @@ class Api2Convert:
                     f"Two entries of `formats` ask for the same {wanted['type']!r}. Remove one of them.",
                 )
             seen.append(entry)
-        _check_options(options)
+        check_options(options)
         setting = options.get("password_setting")
         if setting is not None and self._password(setting) is None:
             raise Problem(
@@ -141,7 +144,7 @@ class Api2Convert:
         word = status.get("code") if isinstance(status, dict) else None
         if not isinstance(word, str) or not 0 < len(word) <= 100:
             self._bad("answered without a status", job)
-        errors = _messages(job.value.get("errors"))
+        errors = messages(job.value.get("errors"))
         found = _STATUS.get(word, Status.INPROGRESS)
         has_failed = found is Status.FAILED
         said = errors[0] if errors else None
@@ -153,7 +156,7 @@ class Api2Convert:
             code=said.code if said and has_failed else None,
             message=redacted(reason) if has_failed else None,
             errors=errors if has_failed else (),
-            warnings=_messages(job.value.get("warnings")) + (() if has_failed else errors),
+            warnings=messages(job.value.get("warnings")) + (() if has_failed else errors),
             trace_id=job.trace_id,
         )
 
@@ -164,14 +167,14 @@ class Api2Convert:
         assert job is not None
         types = {
             item["id"]: item["target"]
-            for item in _objects(job.value.get("conversion"))
+            for item in objects(job.value.get("conversion"))
             if isinstance(item.get("id"), str) and isinstance(item.get("target"), str)
         }
         names: set[str] = set()
         return tuple(
             [
                 await self._bring(output, order.transfer, types, names, job)
-                for output in _objects(job.value.get("output"))
+                for output in objects(job.value.get("output"))
             ]
         )
 
@@ -196,7 +199,7 @@ class Api2Convert:
         """
         gone = (
             Code.MISSING_OUTPUT,
-            f"{_NAME} no longer has an output of the conversion: it keeps them for 24 hours. "
+            f"{NAME} no longer has an output of the conversion: it keeps them for 24 hours. "
             "Delete the manifest to convert again.",
         )
         url = f"{uri}?encoding=base64" if encoded else uri
@@ -208,10 +211,10 @@ class Api2Convert:
                     continue
                 pending += b"".join(chunk.split())
                 whole = len(pending) - len(pending) % _BASE64_PIECE
-                yield _decoded(pending[:whole])
+                yield decoded(pending[:whole])
                 pending = pending[whole:]
             if pending:
-                yield _decoded(pending)
+                yield decoded(pending)
 
     # --- Starting -----------------------------------------------------------------------------
 
@@ -219,9 +222,9 @@ class Api2Convert:
         inputs, secrets = ([], []) if self._upload else await self._inputs(order, transfer)
         body: dict[str, Any] = {
             "process": False,
-            "conversion": [_conversion(wanted, order.options) for wanted in order.formats],
+            "conversion": [conversion(wanted, order.options) for wanted in order.formats],
             "input": inputs,
-            **{name: order.options[name] for name in (*_FLAGS, "limits") if name in order.options},
+            **{name: order.options[name] for name in (*FLAGS, "limits") if name in order.options},
         }
         if callback := self._callback(order):
             body["callback"] = callback
@@ -255,7 +258,7 @@ class Api2Convert:
         server, token = job.value.get("server"), job.value.get("token")
         if not isinstance(server, str) or not isinstance(token, str) or not self._is_allowed(server):
             self._bad("gave no server, or no token, for an upload", job)
-        there = {item.get("filename") for item in _objects(job.value.get("input"))}
+        there = {item.get("filename") for item in objects(job.value.get("input"))}
         uploads: list[tuple[str, AsyncIterator[bytes], int | None]]
         if len(order.files) > 1 and not self._is_own:
             uploads = [(*_packed(order, transfer), None)]
@@ -270,7 +273,7 @@ class Api2Convert:
         self, order: Order, url: str, token: str, name: str, chunks: AsyncIterator[bytes], size: int | None
     ) -> None:
         boundary = uuid.uuid4().hex
-        head, tail = _form(boundary, name, self._password_of(order))
+        head, tail = form(boundary, name, self._password_of(order))
         headers = {
             "X-Oc-Token": token,
             "X-Oc-Upload-Uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{order.id}/{name}")),
@@ -336,13 +339,13 @@ class Api2Convert:
                 known = sorted({row["target"] for row in every if isinstance(row.get("target"), str)})
                 raise Problem(
                     Code.UNSUPPORTED_OUTPUT,
-                    f"{_NAME} has no target {target!r}" + (f"; it has {', '.join(known)}." if known else "."),
+                    f"{NAME} has no target {target!r}" + (f"; it has {', '.join(known)}." if known else "."),
                 )
             pair = f"target={quote(target, safe='')}&source={quote(source.removeprefix('.'), safe='')}"
             is_packed = source == ".zip" or (len(order.files) > 1 and not self._is_own)
             if not is_packed and await self._rows(pair) == []:
-                raise Problem(Code.UNSUPPORTED_FORMAT, f"{_NAME} makes no {target!r} of {source} files.")
-            _check_against(rows, _conversion(wanted, order.options)["options"], target)
+                raise Problem(Code.UNSUPPORTED_FORMAT, f"{NAME} makes no {target!r} of {source} files.")
+            check_against(rows, conversion(wanted, order.options)["options"], target)
 
     async def _rows(self, query: str) -> list[Mapping[str, Any]] | None:
         """Rows of the catalogue, kept for a day; None where it cannot be had."""
@@ -360,7 +363,7 @@ class Api2Convert:
             if fault.transient:
                 raise
             return None
-        rows: list[Mapping[str, Any]] = _objects(answer.value)
+        rows: list[Mapping[str, Any]] = objects(answer.value)
         self._catalogue[query] = (self._clock() + _CATALOGUE_SECONDS, rows)
         return rows
 
@@ -377,7 +380,7 @@ class Api2Convert:
         uri = output.get("uri")
         if not isinstance(uri, str):
             self._bad("completed a job with an output that has no address", job)
-        name = _unique(_output_name(output, uri), names)
+        name = unique(output_name(output, uri), names)
         kind = output.get("content_type")
         content_type = kind if isinstance(kind, str) and re.fullmatch(r"[\w.+/-]{3,100}", kind) else None
         written = await transfer.write(name, self.content(uri), content_type=content_type)
@@ -417,7 +420,7 @@ class Api2Convert:
             answers=(404,) if may_be_gone else (),
             not_found=(
                 Code.SERVICE_LOST_CONVERSION,
-                f"{_NAME} no longer knows the job {job_id}. Delete the manifest to convert again.",
+                f"{NAME} no longer knows the job {job_id}. Delete the manifest to convert again.",
             ),
         )
         if answer.status == 404:
@@ -461,55 +464,15 @@ class Api2Convert:
 
     def _bad(self, what: str, answer: Answer) -> NoReturn:
         raise ServiceFault(
-            Code.SERVICE_BAD_REPLY, f"{_NAME} {what}.", transient=True, trace_id=answer.trace_id
+            Code.SERVICE_BAD_REPLY, f"{NAME} {what}.", transient=True, trace_id=answer.trace_id
         )
 
 
 def _no_api(base: str) -> tuple[Code, str]:
     return (
         Code.SERVICE_NOT_FOUND,
-        f"There is no {_NAME} API at {urlsplit(base).hostname}. Check API2CONVERT_URL.",
+        f"There is no {NAME} API at {urlsplit(base).hostname}. Check API2CONVERT_URL.",
     )
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    for key, value in options.items():
-        if key not in _OPTIONS:
-            raise Problem(
-                Code.INVALID_SETTINGS,
-                f"`options` has a key {key!r} that {API2CONVERT} lacks; it has {', '.join(_OPTIONS)}.",
-            )
-        if key in _FLAGS and not isinstance(value, bool):
-            raise Problem(Code.INVALID_SETTINGS, f"`options.{key}` is {value!r}; it must be true or false.")
-        if key in ("conversion", "limits") and not isinstance(value, dict):
-            raise Problem(Code.INVALID_SETTINGS, f"`options.{key}` must be an object.")
-        if key == "password_setting" and not (isinstance(value, str) and _PASSWORD_SETTING.fullmatch(value)):
-            raise Problem(
-                Code.INVALID_SETTINGS,
-                "`options.password_setting` must be the name of an app setting: INPUT_PASSWORD, or one that "
-                "begins with INPUT_PASSWORD_. The password itself has no place in the settings.",
-            )
-
-
-def _check_against(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], target: str) -> None:
-    """Refuses options that no row of the catalogue has."""
-    schemas = [row["options"] for row in rows if isinstance(row.get("options"), dict)]
-    known = {name for schema in schemas for name in schema}
-    unknown = sorted(set(options) - known - {"preset"})
-    if schemas and unknown:
-        raise Problem(
-            Code.INVALID_SETTINGS,
-            f"{_NAME}'s target {target!r} has no option {unknown[0]!r}; "
-            f"it has {', '.join(sorted(known)) or 'none'}.",
-        )
-
-
-def _conversion(wanted: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    conversion: dict[str, Any] = {
-        "target": wanted["type"],
-        "options": {**options.get("conversion", {}), **wanted.get("advanced", {})},
-    }
-    return conversion | ({"category": wanted["category"]} if "category" in wanted else {})
 
 
 def _packed(order: Order, transfer: Transfer) -> tuple[str, AsyncIterator[bytes]]:
@@ -519,64 +482,3 @@ def _packed(order: Order, transfer: Transfer) -> tuple[str, AsyncIterator[bytes]
         return transfer.read(file.path)
 
     return f"{order.model.rpartition('.')[0] or order.model}.zip", zipped(order.files, read)
-
-
-def _form(boundary: str, name: str, password: str | None) -> tuple[bytes, bytes]:
-    """What stands before and behind the file in a multipart body."""
-    part = f"--{boundary}\r\nContent-Disposition: form-data; name="
-    head = f'{part}"decrypt_password"\r\n\r\n{password}\r\n' if password is not None else ""
-    # As browsers do: a quote or a line break must not end the name.
-    safe = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-    head += f'{part}"file"; filename="{safe}"\r\nContent-Type: application/octet-stream\r\n\r\n'
-    return head.encode(), f"\r\n--{boundary}--\r\n".encode()
-
-
-def _messages(value: Any) -> tuple[Warned, ...]:
-    """Errors or warnings; of a malformed list, what is well-formed."""
-    return tuple(
-        Warned(
-            str(item["code"]),
-            redacted(item["message"]),
-            source="input" if item.get("source") == "input" else "conversion",
-            source_id=next(
-                (item[key] for key in ("id_source", "idSource") if isinstance(item.get(key), str)), None
-            ),
-        )
-        for item in _objects(value)
-        if isinstance(item.get("code"), str | int) and isinstance(item.get("message"), str)
-    )
-
-
-def _objects(value: Any) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _output_name(output: Mapping[str, Any], uri: str) -> str:
-    """What an output is called, without any folder: it came from outside."""
-    for name in (output.get("filename"), output.get("name"), unquote(urlsplit(uri).path)):
-        if isinstance(name, str):
-            base = name.replace("\\", "/").rpartition("/")[2].strip()
-            if base and base not in (".", "..") and base.isprintable():
-                return (
-                    base if len(base) <= 100 else hashlib.sha256(base.encode()).hexdigest() + extension(base)
-                )
-    return "output"
-
-
-def _unique(name: str, names: set[str]) -> str:
-    stem, dot, end = name.rpartition(".")
-    candidate, number = name, 2
-    while candidate.casefold() in names:
-        candidate = f"{stem}-{number}.{end}" if dot else f"{name}-{number}"
-        number += 1
-    names.add(candidate.casefold())
-    return candidate
-
-
-def _decoded(text: bytes) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        raise ServiceFault(
-            Code.SERVICE_BAD_REPLY, f"{_NAME} sent an output that is not base64.", transient=True
-        ) from None

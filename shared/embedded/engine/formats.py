@@ -186,7 +186,7 @@ class Target:
 
 _STRUCTURE = Choice(("single", "multiple"))
 _TOLERANCE = Within(0, 1)
-_SIZE: Mapping[str, Option] = {"width": Whole(1, 2048), "height": Whole(1, 2048)}
+_SIZE: Mapping[str, Option] = {"width": Whole(1, 1024), "height": Whole(1, 1024)}
 
 #: Every output type that there is code for.
 TARGETS: Mapping[str, Target] = MappingProxyType(

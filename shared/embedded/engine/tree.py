@@ -1,10 +1,12 @@
 """The objects of a model, with ids to name them by: what there is to look at, and to take out alone.
 
 Object 1 is the model; the nodes of its default scene follow, parents before children, in the order of
-the file. So the ids of one version of a model are always the same.
+the file. So the ids of one version of a model are always the same. A root node that only stands for the
+whole file, as some readers make one, is object 1 itself.
 """
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
 from shared.embedded.engine.decode import roots
@@ -22,7 +24,7 @@ def objects(document: Document, name: str) -> list[dict[str, Any]]:
     ]
     paths: dict[int, str] = {ROOT: ""}
     taken: set[str] = set()
-    for identity, parent, index in _walk(document):
+    for identity, parent, index in _walk(document, name):
         node = document.items("nodes")[index]
         called = node.get("name") or f"Object {identity}"
         path = f"{paths[parent]}/{called}"
@@ -42,7 +44,7 @@ def objects(document: Document, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def nodes_of(document: Document, ids: object) -> set[int] | None:
+def nodes_of(document: Document, name: str, ids: object) -> set[int] | None:
     """The nodes that the objects ``ids`` are made of, with all that is below them; None for all nodes.
 
     Raises `Problem` `invalid-settings` for ids that the model does not have."""
@@ -53,7 +55,7 @@ def nodes_of(document: Document, ids: object) -> set[int] | None:
     chosen: set[int] = {ROOT} & wanted
     nodes: set[int] = set()
     known = {ROOT}
-    for identity, parent, index in _walk(document):
+    for identity, parent, index in _walk(document, name):
         known.add(identity)
         if identity in wanted or parent in chosen:
             chosen.add(identity)
@@ -67,16 +69,27 @@ def nodes_of(document: Document, ids: object) -> set[int] | None:
     return nodes
 
 
-def _walk(document: Document) -> Iterator[tuple[int, int, int]]:
+def _walk(document: Document, name: str) -> Iterator[tuple[int, int, int]]:
     """Every node of the default scene as (object id, parent's object id, node index), parents first."""
     identity = ROOT
-    stack = [(index, ROOT) for index in reversed(roots(document))]
+    stack = [(index, ROOT) for index in reversed(_tops(document, name))]
     while stack:
         index, parent = stack.pop()
         identity += 1
         yield identity, parent, index
         children = document.items("nodes")[index].get("children", [])
         stack += [(child, identity) for child in reversed(children)]
+
+
+def _tops(document: Document, name: str) -> list[int]:
+    tops = roots(document)
+    if len(tops) == 1:
+        root = document.items("nodes")[tops[0]]
+        called = root.get("name", "")
+        if "mesh" not in root and called in ("", "RootNode", name, PurePosixPath(name).stem):
+            children: list[int] = root.get("children", [])
+            return children
+    return tops
 
 
 def _properties(document: Document, node: Json) -> dict[str, dict[str, Any]]:

@@ -92,7 +92,9 @@ class _Writer:
                 scale = 1 / UNITS[str(options["unit"])]
         ids = options.get(OBJECT_IDS)
         whole = ids is None or list(ids) == [WHOLE_MODEL]  # type: ignore[call-overload]
-        chosen = parts(document, None if whole else tree.nodes_of(document, ids))
+        chosen = parts(
+            document, None if whole else tree.nodes_of(document, PurePosixPath(self.job.model).name, ids)
+        )
         multiple = options.get("exportFileStructure") == "multiple"
         if multiple and ids is not None:
             self._warn("option-ignored", "exportFileStructure is ignored when objects are extracted", output)

@@ -1,6 +1,6 @@
 # The only way in: each target does its own set-up, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help run serve test bench fuzz test-cad
+.PHONY: help run serve test bench bench-engine fuzz test-cad
 
 PYTHON := .venv/bin/python
 # By the environment, so that a path may hold any character.
@@ -27,6 +27,11 @@ test: ## lint, types, and every test
 bench: ## measurements, each against a peer in the same run
 	@sh local/setup.sh test
 	@$(PYTHON) -m bench.import_time
+
+bench-engine: ## the engine against its peers; MODELS=folder for models of your own
+	@sh local/setup.sh test
+	@cd bench && npm ci --no-audit --no-fund --silent
+	@$(PYTHON) -m bench.engine $(MODELS)
 
 fuzz: ## convert 10,000 damaged models; the engine must live through all of them
 	@sh local/setup.sh test

@@ -22,7 +22,7 @@ test: ## lint, types, and every test
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses auto --dist loadfile
 
 bench: ## measurements, each against a peer in the same run
 	@sh local/setup.sh test

@@ -191,6 +191,11 @@ class Settings(BaseSettings):
                 "REMOTE_RENDERING_ENDPOINT: set it to a region or URL "
                 "(WEBSITE_HOSTNAME, which gives the bundle's own address, is not set either)"
             )
+        if "api2convert" in self.serves and self.website_hostname is None:
+            raise ValueError(
+                "EMBEDDED_APIS: api2convert gives out addresses of its own, and WEBSITE_HOSTNAME, which says "
+                "what they begin with, is not set"
+            )
         if (self.model_derivative_client_id is None) != (self.model_derivative_client_secret is None):
             raise ValueError(
                 "MODEL_DERIVATIVE_CLIENT_ID and MODEL_DERIVATIVE_CLIENT_SECRET: set both or none"

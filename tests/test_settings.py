@@ -85,6 +85,15 @@ def test_one_message_names_every_setting_that_is_missing_or_wrong(monkeypatch: p
         ({"EMBEDDED_LINKED_CONTAINERS": "acc/embedded"}, "the bundle's own state"),
         ({"EMBEDDED_LINKED_CONTAINERS": "acc"}, "account/container"),
         ({"WEBSITE_HOSTNAME": None}, "REMOTE_RENDERING_ENDPOINT"),
+        (
+            {
+                "WEBSITE_HOSTNAME": None,
+                "REMOTE_RENDERING_ENDPOINT": "https://arr.test",
+                "REMOTE_RENDERING_ACCOUNT_ID": "30ea64bd-100f-4bf0-adc9-29fa45d4880c",
+                "EMBEDDED_APIS": "api2convert",
+            },
+            "EMBEDDED_APIS",
+        ),
         ({"REMOTE_RENDERING_ENDPOINT": "westeurope"}, "REMOTE_RENDERING_ACCOUNT_ID"),
         ({"REMOTE_RENDERING_ACCOUNT_ID": "me"}, "REMOTE_RENDERING_ACCOUNT_ID: must be a UUID"),
         ({"MODEL_DERIVATIVE_CLIENT_ID": "me"}, "MODEL_DERIVATIVE_CLIENT_SECRET: set both or none"),

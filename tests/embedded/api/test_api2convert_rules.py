@@ -234,7 +234,7 @@ async def test_the_catalogue_has_everything_that_the_engine_writes(service: Serv
     assert rows["stl"]["options"]["exportColor"] == {"type": "boolean", "enum": [True, False]}
     assert rows["obj"]["options"]["objectIds"] == {"type": "array", "items": {"type": "integer"}}
     assert rows["obj"]["options"]["modelGuid"] == {"type": "string"}
-    assert rows["png"]["options"]["width"] == {"type": "integer", "minimum": 1, "maximum": 2048}
+    assert rows["png"]["options"]["width"] == {"type": "integer", "minimum": 1, "maximum": 1024}
     assert all(isinstance(row["id"], str) and isinstance(row["options"], dict) for row in rows.values())
 
 

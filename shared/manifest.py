@@ -29,8 +29,6 @@ from shared.conversion import (
 )
 from shared.storage import Storage
 
-VERSION = "1.0"
-
 #: The metadata that say when the settings were read: a sidecar that is newer was not.
 SETTLED = "settled"
 

@@ -119,10 +119,12 @@ class Tools:
         """Deletes what was made for the service."""
         assert conversion.service is not None
         if self.services[conversion.service].uploads:
-            async for blob in self.storage.list(self.staging, paths.staged(conversion.id)):
-                await self.storage.delete(self.staging, blob.name)
+            await self._delete_below(self.staging, paths.staged(conversion.id))
 
     async def drop_outputs(self, folder: str) -> None:
         """Deletes the outputs of one conversion, blob by blob as they list."""
-        async for blob in self.storage.list(self.converted, f"{folder}/"):
-            await self.storage.delete(self.converted, blob.name)
+        await self._delete_below(self.converted, f"{folder}/")
+
+    async def _delete_below(self, container: str, prefix: str) -> None:
+        async for blob in self.storage.list(container, prefix):
+            await self.storage.delete(container, blob.name)

@@ -51,8 +51,9 @@ class Tiny:
         return found
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tiny]:
+    # Not for the session: it runs in the tests' process, and would disturb what others count and time.
     state = tmp_path_factory.mktemp("state")
     with Azurite.start() as azurite:
         async with started(azurite, state) as tiny:

@@ -9,7 +9,7 @@ import pytest_asyncio
 from tests.local.conftest import Tiny
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def client(tiny: Tiny) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=tiny.host.endpoints.functions, timeout=30) as client:
         yield client

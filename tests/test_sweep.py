@@ -166,7 +166,8 @@ async def test_outputs_of_a_conversion_that_ends_beside_the_sweep_are_no_orphans
         claim_seconds=4000,
     ) as pipeline:
         await pipeline.drop("block.stl", block(2))
-        await pipeline.work()
+        [request] = await pipeline.requests()
+        await pipeline.run(request)
         pipeline.later(60 + 3600)
         head = pipeline.app.storage.head
 

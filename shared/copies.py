@@ -72,7 +72,9 @@ class Copies:
         """A blob's address with a SAS that reads it alone."""
         tools, conversion = self._hold.tools, self._hold.conversion
         assert conversion.deadline is not None
-        sas = await tools.signer.blob_sas(container, path, "r", conversion.deadline + _SAS_MARGIN)
+        sas = await tools.signer.blob_sas(
+            container, path, "r", conversion.deadline + _SAS_MARGIN, after=conversion.denied_at
+        )
         base = str(tools.storage.blob_service.primary_endpoint).rstrip("/")
         return f"{base}/{container}/{quote(path)}?{sas}"
 

@@ -5,7 +5,7 @@ import random
 from datetime import datetime, timedelta
 
 from shared import manifest, paths
-from shared.clients import ConversionService, InputFile, Order, Place
+from shared.clients import ConversionService, InputFile, Order, Place, Progress
 from shared.closing import Changed, Closing, distinct
 from shared.conversion import Conversion, Outcome, Status, Step
 from shared.copies import Copies
@@ -184,8 +184,6 @@ class Run:
         tools, conversion = self._tools, self.conversion
         assert conversion.settings is not None
         assert conversion.deadline is not None
-        until = conversion.deadline + _SAS_MARGIN
-        linked = conversion.settings.options.get("access") == "linked"
         folder, _, model = conversion.path.rpartition("/")
         return Order(
             id=conversion.id,
@@ -193,14 +191,14 @@ class Run:
                 tools.storage.account,
                 tools.models,
                 folder,
-                None if linked else await tools.signer.container_sas(tools.models, "rl", until),
+                await self._sas(tools.models, "rl"),
             ),
             model=model,
             output=Place(
                 tools.storage.account,
                 tools.converted,
                 paths.outputs(conversion.path, conversion.id),  # R5
-                None if linked else await tools.signer.container_sas(tools.converted, "cw", until),
+                await self._sas(tools.converted, "cw"),
             ),
             formats=[item.order() for item in conversion.settings.formats],
             options=conversion.settings.options,
@@ -211,6 +209,21 @@ class Run:
             service_id=conversion.service_id,
             transfer=Copies(self._hold),
         )
+
+    async def _sas(self, container: str, permissions: str) -> str | None:
+        """A right for the service, which has one of its own where storage is linked to it."""
+        conversion = self.conversion
+        assert conversion.deadline is not None
+        if self._is_linked():
+            return None
+        until = conversion.deadline + _SAS_MARGIN
+        return await self._tools.signer.container_sas(
+            container, permissions, until, after=conversion.denied_at
+        )
+
+    def _is_linked(self) -> bool:
+        settings = self.conversion.settings
+        return settings is not None and settings.options.get("access") == "linked"
 
     def _files(self) -> list[InputFile]:
         conversion = self.conversion
@@ -244,6 +257,8 @@ class Run:
         progress = await self._service().poll(conversion.service_id)
         self._hold.note(trace_id=progress.trace_id or conversion.trace_id)
         self._hold.tell(progress.warnings)
+        if progress.denied and await self._may_start_anew():
+            return await self._start_anew(progress)
         if progress.status.is_final:
             return await self._hold.enter(Step.COLLECT, status=Status.INPROGRESS, outcome=reported(progress))
         if self._is_late():
@@ -259,6 +274,35 @@ class Run:
             percent=progress.percent,
         )
         return False
+
+    async def _may_start_anew(self) -> bool:
+        """Whether new SAS tokens may help, and have not been tried yet."""
+        conversion = self.conversion
+        if conversion.denied_at is not None or self._is_linked():
+            return False
+        head = await self._tools.head(conversion.path)
+        return head is not None and (
+            head.etag == conversion.etag or conversion.is_same_content(head.size, head.md5)
+        )
+
+    async def _start_anew(self, said: Progress) -> bool:
+        """A new order, with SAS tokens that are signed for it: storage refused those of the first."""
+        tools, old = self._tools, self.conversion
+        assert old.service is not None
+        self._hold.warn(
+            "sas-renewed",
+            f"Storage refused {old.service}, which said: {said.message} "
+            "It was started once more, with new SAS tokens.",
+        )
+        now = tools.now()
+        changes = old.started_anew(now)
+        waits = tools.hands_out(old.service)
+        if waits:
+            changes |= {"tries": 0, "ordered": False, "due_at": now}
+        await self._hold.enter(Step.START, **changes)
+        event("conversion.started-anew", old, level=logging.WARNING, by=self.conversion.id)
+        await tools.cancel(old)
+        return not waits
 
     def _service(self) -> ConversionService:
         """The conversion's service, unless it asked to be left alone: a 429 slows the service, not only

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.embedded.converter import Converter
-from shared.embedded.engine.formats import READS, read_format
+from shared.embedded.engine.formats import read_format
 from shared.embedded.engine.job import Job, Output
 from tests.embedded.engine import made
 
@@ -101,10 +101,6 @@ def test_all_is_loaded_in_the_end_and_nothing_that_speaks_to_a_network() -> None
     found = _run(_ALL)
     assert _libraries(found["loaded"]) == _LIBRARIES
     assert not {"requests", "urllib3", "trimesh"} & set(found["loaded"])
-
-
-def test_every_format_has_a_reader_to_load() -> None:
-    assert {read_format(name) for name in made.every_model()} >= set(READS.values()) - {"FBX", "E57"}
 
 
 async def test_an_engine_with_nothing_to_do_loads_the_rest_and_can_still_fork(

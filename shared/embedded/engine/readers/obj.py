@@ -5,8 +5,7 @@ import re
 from shared.embedded.engine.files import InputFolder
 from shared.embedded.engine.job import Warning_
 from shared.embedded.engine.readers import assimp
-from shared.embedded.engine.readers.assimp import Imported
-from shared.embedded.engine.scene import drop_unused_materials
+from shared.embedded.engine.scene import Imported, drop_unused_materials
 
 _MTLLIB = re.compile(rb"^[ \t]*mtllib[ \t]+([^\r\n]+)", re.MULTILINE)
 

@@ -9,6 +9,7 @@ from shared.embedded.engine.images import (
     for_gltf,
     has_alpha,
     metallic_roughness,
+    rough,
     with_alpha,
 )
 from shared.embedded.engine.job import Warning_
@@ -60,6 +61,11 @@ class Textures:
             return self._add(key, named[0], material, for_gltf)
         here = named[0] if first is not None or rough is None else (metal or named)[0]
         return self._add(key, here, material, lambda _: metallic_roughness(first, second))
+
+    def shininess(self, reference: str, exponent: float, material: str) -> int | None:
+        """A picture of how far highlights have ``exponent``, as one of roughness."""
+        key = ("shininess", reference, str(exponent))
+        return self._add(key, reference, material, lambda data: rough(data, exponent))
 
     def has_alpha(self, index: int) -> bool:
         """Whether a picture that was added has pixels that are not opaque."""

@@ -189,7 +189,8 @@ class Conversion(_Value):
     the claims of the present step that nobody completed, ``handed_over`` says that the step waits for
     `transfer_files`, ``faults`` the service's transient failures in a
     row, ``bad_replies`` how many of the last of them were replies that made no sense, ``fault`` what the
-    last one said. ``drop`` names folders that nothing will refer to once this conversion has its manifest.
+    last one said. ``settled_at`` is when the settings were read. ``drop`` names folders that nothing will
+    refer to once this conversion has its manifest.
     """
 
     id: str
@@ -210,6 +211,7 @@ class Conversion(_Value):
     deadline: datetime | None = None
     settings: ConversionSettings | None = None
     settings_hash: str | None = None
+    settled_at: datetime | None = None
     companions: tuple[Companion, ...] = ()
     model_in_zip: str | None = None
     missing: tuple[str, ...] = ()

@@ -56,7 +56,8 @@ class Closing:
         written = manifest.build(hold.conversion, tools.now())
         for _ in range(_ROUNDS):
             try:
-                await tools.manifests.write(written, hold.conversion.manifest_etag)
+                settled_at = hold.conversion.settled_at or hold.conversion.accepted_at
+                await tools.manifests.write(written, hold.conversion.manifest_etag, settled_at)
                 break
             except Conflict:
                 current = await tools.manifests.of(hold.conversion.path)

@@ -189,9 +189,9 @@ class Conversion(_Value):
     the claims of the present step that nobody completed, ``handed_over`` says that the step waits for
     `transfer_files`, ``faults`` the service's transient failures in a
     row, ``bad_replies`` how many of the last of them were replies that made no sense, ``fault`` what the
-    last one said. ``drop`` names folders that nothing will refer to once this conversion has its manifest.
-    ``denied_at`` is when the service had been refused by storage, and the conversion got the id, and the SAS
-    tokens, that it has now: that happens once.
+    last one said. ``settled_at`` is when the settings were read. ``drop`` names folders that nothing will
+    refer to once this conversion has its manifest. ``denied_at`` is when the service had been refused by
+    storage, and the conversion got the id, and the SAS tokens, that it has now: that happens once.
     """
 
     id: str
@@ -213,6 +213,7 @@ class Conversion(_Value):
     denied_at: datetime | None = None
     settings: ConversionSettings | None = None
     settings_hash: str | None = None
+    settled_at: datetime | None = None
     companions: tuple[Companion, ...] = ()
     model_in_zip: str | None = None
     missing: tuple[str, ...] = ()

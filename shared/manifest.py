@@ -9,7 +9,7 @@ Schema, ``manifest.schema.json`` beside this file, which this command makes anew
 import json
 import sys
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -24,7 +24,6 @@ from shared.conversion import (
     Message,
     OutputFile,
     Status,
-    Step,
     _Value,
 )
 from shared.storage import Storage
@@ -229,16 +228,17 @@ class Manifests:
         except ValidationError:
             return Stored(None, blob.etag)
 
-    async def write(self, manifest: Manifest, etag: str | None) -> str:
+    async def write(self, manifest: Manifest, etag: str | None, settled_at: datetime) -> str:
         """Writes the manifest over the version ``etag``, or where there must be none (rule R6).
+
+        ``settled_at`` is when the settings were read.
 
         Raises:
             Conflict: another manifest is there by now.
         """
         name = paths.manifest(manifest.source.path)
-        intake = timedelta(seconds=manifest.timings.steps.get(Step.INTAKE, 0.0))
         metadata = {
-            SETTLED: (manifest.timings.accepted + intake).isoformat(),
+            SETTLED: settled_at.isoformat(),
             "sourceetag": paths.to_metadata(manifest.source.etag),
             "status": manifest.status,
             "conversion": manifest.id,

@@ -97,8 +97,10 @@ class Run:
         grace_ends = conversion.accepted_at + timedelta(seconds=tools.pace.grace)
         if head.size == 0 and now < grace_ends:
             return await self._wait(grace_ends)
+        # Before they are read: a sidecar that lands meanwhile is news.
+        settled_at = tools.now()
         resolved = await tools.intake.settings_of(conversion.path)
-        self._hold.note(settings=resolved.settings, settings_hash=resolved.digest)
+        self._hold.note(settings=resolved.settings, settings_hash=resolved.digest, settled_at=settled_at)
         if stored and old and old.settings_hash == resolved.digest and old.source.etag == head.etag:
             return await self._leave_as_it_is()
         if head.size == 0:
@@ -111,7 +113,8 @@ class Run:
             # The same bytes under a new ETag: somebody changed metadata, or uploaded the file again.
             source = old.source.model_copy(update={"etag": head.etag})
             try:
-                await tools.manifests.write(old.model_copy(update={"source": source}), stored.etag)
+                touched = old.model_copy(update={"source": source})
+                await tools.manifests.write(touched, stored.etag, settled_at)
             except Conflict:
                 return await self._wait(now)
             return await self._leave_as_it_is()

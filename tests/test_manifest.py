@@ -90,12 +90,12 @@ async def test_a_manifest_is_replaced_by_its_version_alone(azurite: Azurite) -> 
     async with start(azurite) as pipeline:
         manifests = pipeline.app.tools.manifests
         built = manifest.build(conversion(), NOW)
-        etag = await manifests.write(built, None)
+        etag = await manifests.write(built, None, NOW)
         with pytest.raises(Conflict):
-            await manifests.write(built, None)
-        await manifests.write(built, etag)
+            await manifests.write(built, None, NOW)
+        await manifests.write(built, etag, NOW)
         with pytest.raises(Conflict):
-            await manifests.write(built, etag)
+            await manifests.write(built, etag, NOW)
         stored = await manifests.of("a/car.obj")
         assert stored and stored.manifest == built
 
@@ -104,7 +104,7 @@ async def test_metadata_are_enough_for_a_listing(azurite: Azurite) -> None:
     async with start(azurite) as pipeline:
         outcome = Outcome(status=Status.FAILED, code="Ungültig\u20ac", message="x")
         built = manifest.build(conversion(outcome=outcome, etag='"0x é %"'), NOW)
-        await pipeline.app.tools.manifests.write(built, None)
+        await pipeline.app.tools.manifests.write(built, None, NOW)
         [blob] = [
             blob
             async for blob in pipeline.app.storage.list(

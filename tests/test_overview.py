@@ -79,6 +79,6 @@ async def test_a_service_in_strange_words_is_listed_as_it_is(pipeline: Pipeline)
     assert stored and stored.manifest
     issue = Issue(source="conversion", id_source="x", code="Ungültig %", message="m")
     changed = stored.manifest.model_copy(update={"errors": (issue,)})
-    await pipeline.app.tools.manifests.write(changed, stored.etag)
+    await pipeline.app.tools.manifests.write(changed, stored.etag, changed.timings.accepted)
     [told] = (await pipeline.app.overview.page("", None, 10, None)).conversions
     assert told["code"] == "Ungültig %"

@@ -11,6 +11,7 @@ import pytest
 from local.azurite import Azurite
 from shared import paths
 from shared.conversion import Status
+from shared.intake import ResolvedSettings
 from shared.storage import BlobHead
 from tests.copier import Copier
 from tests.pipeline import Pipeline, settings_for, start
@@ -95,6 +96,27 @@ async def test_a_sidecar_that_says_the_same_makes_no_new_conversion(pipeline: Pi
     await pipeline.upload("cube.stl.conversion.json", b'{"formats": [{"type": "glb"}]}')
     await swept(pipeline)
     assert await pipeline.manifest("cube.stl") == first
+
+
+async def test_a_sidecar_lost_once_the_settings_were_read_is_found(
+    pipeline: Pipeline, monkeypatch: Any
+) -> None:
+    intake = pipeline.app.tools.intake
+    read = intake.settings_of
+
+    async def stalls(path: str) -> ResolvedSettings:
+        """The sidecar lands while the process that has read the settings stands still."""
+        resolved = await read(path)
+        monkeypatch.undo()
+        await _after_a_second()
+        await pipeline.upload("cube.stl.conversion.json", b'{"formats": [{"type": "stl"}]}')
+        await _after_a_second()
+        return resolved
+
+    monkeypatch.setattr(intake, "settings_of", stalls)
+    await pipeline.convert("cube.stl", CUBE)
+    assert await swept(pipeline) == 1
+    assert [item.output_type for item in (await pipeline.manifest("cube.stl")).derivatives] == ["stl"]
 
 
 async def _after_a_second() -> None:

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from math import ceil
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from local.azurite import Azurite
 from shared import paths
 from tests.pipeline import Pipeline, start
@@ -24,6 +26,7 @@ AT_ONCE = 16
 PAGE = 5000
 
 
+@pytest.mark.timeout(300 + MODELS)
 async def test_one_sweep_finds_every_model_whose_event_was_lost() -> None:
     # Half of them no service reads, so that they have a manifest at once; the others wait for the tick.
     names = [f"one folder/{number:06}.{'rvt' if number % 2 else 'stl'}" for number in range(MODELS)]

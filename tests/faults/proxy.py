@@ -33,7 +33,7 @@ _NO_BODY = (204, 304)
 @dataclass(frozen=True)
 class Call:
     """A request. Names of headers are lower-case; ``path`` and ``query`` are decoded; ``body`` is there
-    where it is JSON or XML of at most 64 KiB."""
+    where it has at most 64 KiB."""
 
     front: str
     method: str
@@ -302,12 +302,8 @@ class _Connection:
         """Whether the connection lives on."""
         method, target, _ = head.start
         parts = urlsplit(target)
-        is_text = head.headers.get("content-type", "").partition(";")[0] in (
-            "application/json",
-            "application/xml",
-        )
         body = b""
-        if is_text and head.length is not None and head.length <= _LOOKED_AT:
+        if head.length is not None and head.length <= _LOOKED_AT:
             body = await self._reader.readexactly(head.length)
         call = Call(
             self._proxy.front,
@@ -401,7 +397,7 @@ def _refusal(call: Call, fault: Fault) -> bytes:
         code = {409: "LeaseIdMissing", 412: "ConditionNotMet", 429: "TooManyRequests"}.get(
             fault.status, "ServerBusy"
         )
-        body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code></Error>'.encode()
+        body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{phrase}</Message></Error>'.encode()
         lines += [f"x-ms-error-code: {code}", "Content-Type: application/xml"]
     else:
         body = f'{{"error": {{"code": "{phrase}", "message": "by the fault proxy"}}}}'.encode()

@@ -3,16 +3,24 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
+from azure.core.exceptions import HttpResponseError
+from azure.core.pipeline.transport import AsyncHttpTransport
+
 from local.azurite import Azurite
+from shared.app import App
+from shared.settings import read_settings
 from tests.faults.fleet import Platform
-from tests.faults.proxy import Call, Chances, Fault, seeded
-from tests.faults.whole import N, assert_whole, measured, models, scene, upload
+from tests.faults.proxy import Call, Chances, Fault, before, seeded
+from tests.faults.whole import LONG, N, assert_whole, measured, models, scene, upload
+from tests.pipeline import settings_for
 
 SEED = 8012
 COUNT = max(20, N // 4)
 DOWN = (40, 70)
 
 
+@LONG
 async def test_storage_that_is_down_for_half_a_minute_loses_nothing(azurite: Azurite, tmp_path: Path) -> None:
     with seeded(SEED) as lot:
         async with scene(azurite, tmp_path, seed=SEED) as here:
@@ -43,6 +51,24 @@ async def test_storage_that_is_down_for_half_a_minute_loses_nothing(azurite: Azu
             assert platform.ended["poll_conversions failed"] > 0
 
 
+async def test_an_app_that_starts_while_storage_is_down_is_ready_when_it_is_back(
+    azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(transport: object, seconds: float) -> None:
+        """No back-off between the storage client's tries."""
+
+    monkeypatch.setattr(AsyncHttpTransport, "sleep", at_once)
+    async with before(azurite) as storage:
+        app = App(read_settings(**settings_for(storage.azurite)))
+        storage.follow(lambda call: Fault(status=503))
+        with pytest.raises(HttpResponseError):
+            await app.ready()
+        storage.follow()
+        assert await app.ready() is app
+        assert await app.storage.head(app.settings.models_container, "nothing.stl") is None
+        await app.close()
+
+
 class Twice(Chances):
     """Refuses at most two writes of a blob: a third run that ends in mid-step is the last, by design."""
 
@@ -58,6 +84,7 @@ class Twice(Chances):
         self._refused: Counter[str] = Counter()
 
 
+@LONG
 async def test_writes_that_are_refused_without_a_reason_lose_nothing(
     azurite: Azurite, tmp_path: Path
 ) -> None:

@@ -235,7 +235,7 @@ class Platform:
 
     async def go_on(self) -> None:
         """All that is due at this moment."""
-        timers = []
+        timers: list[asyncio.Task[Any]] = []
         if self.seconds % self.TICK == 0:
             timers.append(asyncio.create_task(self._tick()))
         if self.seconds % self.SWEEP == 0 and self.seconds:
@@ -261,17 +261,11 @@ class Platform:
     async def _tick(self) -> None:
         now = self._fleet.clock.now()
         if self._lease_until and now >= self._lease_until:
-            await self.break_lease()
+            await break_lease(self._pipeline)
+            self._lease_until = None
         if (await self._deliver("poll_conversions")).how != "done" and self._lease_until is None:
             # A dead tick's lease lasts a minute, of which storage has its own opinion.
             self._lease_until = now + timedelta(seconds=60)
-
-    async def break_lease(self) -> None:
-        """The lease of a tick that is no more has run out."""
-        lock = self._pipeline.app.storage.blob(self._pipeline.app.settings.in_flight_container, LOCK)
-        if await lock.exists() and (await lock.get_blob_properties()).lease.state == "leased":
-            await BlobLeaseClient(lock).break_lease(0)
-        self._lease_until = None
 
     async def _bring(self, message: _Message) -> None:
         message.tries += 1
@@ -300,3 +294,10 @@ class Platform:
                 at = self._fleet.clock.now() + timedelta(seconds=seconds)
                 body = base64.b64decode(each.content).decode()
                 self._waiting.append(_Message(function, body, at, each.id, queue, each))
+
+
+async def break_lease(pipeline: Pipeline) -> None:
+    """The lease of a tick that is no more runs out."""
+    lock = pipeline.app.storage.blob(pipeline.app.settings.in_flight_container, LOCK)
+    if await lock.exists() and (await lock.get_blob_properties()).lease.state == "leased":
+        await BlobLeaseClient(lock).break_lease(0)

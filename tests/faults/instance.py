@@ -193,7 +193,9 @@ def _functions() -> Mapping[str, Function]:
     """The bundle's own functions, by their names."""
     import function_app
 
-    return {each.get_function_name(): each.get_user_function() for each in function_app.app.get_functions()}
+    return {
+        str(each.get_function_name()): each.get_user_function() for each in function_app.app.get_functions()
+    }
 
 
 class Instance:
@@ -297,7 +299,7 @@ def main() -> None:
     worker.Worker.run = _told(worker.Worker.run, lambda key: key)  # type: ignore[method-assign, assignment]
     # Real seconds, in which nothing happens: between the tries of a callback, and of a storage client.
     worker._CALLBACK_WAITS = (0.01, 0.01)
-    AsyncHttpTransport.sleep = _hardly  # type: ignore[method-assign]
+    AsyncHttpTransport.sleep = _hardly  # type: ignore[method-assign, assignment]
     functions = _functions()
     vars(app())["_converter"] = Copier()
     # After what the bundle does itself about talkative loggers.

@@ -397,7 +397,7 @@ def _refusal(call: Call, fault: Fault) -> bytes:
         code = {409: "LeaseIdMissing", 412: "ConditionNotMet", 429: "TooManyRequests"}.get(
             fault.status, "ServerBusy"
         )
-        body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{phrase}</Message></Error>'.encode()
+        body = f"<Error><Code>{code}</Code><Message>{phrase}</Message></Error>".encode()
         lines += [f"x-ms-error-code: {code}", "Content-Type: application/xml"]
     else:
         body = f'{{"error": {{"code": "{phrase}", "message": "by the fault proxy"}}}}'.encode()

@@ -13,6 +13,7 @@ from tests.faults.canaries import Canaries
 from tests.faults.fleet import Platform
 from tests.faults.proxy import Chances, seeded
 from tests.faults.whole import (
+    LONG,
     N,
     Scene,
     assert_whole,
@@ -26,6 +27,8 @@ from tests.faults.whole import (
 
 SEED = 8001
 
+pytestmark = LONG
+
 
 @dataclass(frozen=True)
 class Load:
@@ -37,11 +40,12 @@ class Load:
     canaries: Canaries
 
 
-@pytest.fixture(scope="module", params=shards(N), ids=str)
+@pytest.fixture(scope="module", params=enumerate(shards(N)), ids=str)
 async def load(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Load]:
-    seed = SEED + request.param_index
+    shard, count = request.param
+    seed = SEED + shard
     folder = tmp_path_factory.mktemp("load")
     storage_key = base64.b64encode(secrets.token_bytes(64)).decode()
     account_key = f"the-account-key-{secrets.token_hex(16)}"
@@ -55,7 +59,7 @@ async def load(
                 assert KEY not in here.storage.azurite.connection_string
                 private = here.pipeline.app.settings.embedded_container
                 canaries = Canaries({storage_key, account_key}, private)
-                made = models(request.param)
+                made = models(count)
                 await upload(here.pipeline, made)
                 here.service.plan = Chances(seed, busy=0.05, broken=0.15, lost=0.05)
                 here.service.watch = canaries.watch

@@ -8,7 +8,7 @@ from local.azurite import Azurite
 from shared import paths
 from tests.faults.fleet import Platform
 from tests.faults.proxy import Call, Fault, Plan, seeded
-from tests.faults.whole import N, Scene, assert_whole, measured, models, scene, upload
+from tests.faults.whole import LONG, N, Scene, assert_whole, measured, models, scene, upload
 
 SEED = 8002
 COUNT = max(20, N // 10)
@@ -50,6 +50,7 @@ class Once:
         return Fault(lost=True)
 
 
+@LONG
 async def test_a_lost_reply_adds_a_tick_and_five_seconds_at_most(azurite: Azurite, tmp_path: Path) -> None:
     with seeded(SEED) as lot:
         async with scene(azurite, tmp_path, seed=SEED) as here:

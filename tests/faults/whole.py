@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from local.azurite import Azurite
 from shared import paths
 from shared.conversion import Status, Step
@@ -21,6 +23,8 @@ from tests.pipeline import Pipeline, settings_for, start
 
 #: How many models, by the environment.
 N = int(os.environ.get("N", "200"))
+#: For tests that take longer the more there are.
+LONG = pytest.mark.timeout(max(1200, 6 * N))
 _MOST = 2000  # Azurite gets slow with what it holds
 
 GLB = '[{"type": "glb"}]'
@@ -120,8 +124,10 @@ async def assert_whole(pipeline: Pipeline, made: Mapping[str, bytes]) -> dict[st
     manifests = dict(zip(made, await asyncio.gather(*(told(path) for path in made)), strict=True))
     for path, manifest in manifests.items():
         del there[paths.manifest(path)]
-        for file in (*manifest.derivatives, *manifest.logs):
-            assert there.pop(file.path) == file.size
+        named = [(file.path, file.size) for file in manifest.derivatives]
+        named += [(file.path, file.size) for file in manifest.logs]
+        for name, size in named:
+            assert there.pop(name) == size
     assert there == {}, "orphans"
     jobs = sorted([job["id"] for job in await pipeline.jobs()])
     assert jobs == sorted([each.service.id or "" for each in manifests.values() if each.service])

@@ -1,10 +1,12 @@
 # The only way in: each target does its own set-up, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help run serve test bench bench-engine fuzz test-cad
+.PHONY: help run serve test bench bench-engine faults fuzz test-cad
 
 PYTHON := .venv/bin/python
 # By the environment, so that a path may hold any character.
 export MODEL
+# How many models meet the faults.
+N := 200
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -32,6 +34,10 @@ bench-engine: ## the engine against its peers; MODELS=folder for models of your 
 	@sh local/setup.sh test
 	@cd bench && npm ci --no-audit --no-fund --silent
 	@$(PYTHON) -m bench.engine $(MODELS)
+
+faults: ## duplicates, deaths, lost replies, outages; N=2000 models for the long run (200)
+	@sh local/setup.sh test
+	N=$(N) $(PYTHON) -m pytest tests/faults --numprocesses auto --dist loadfile -rA --timeout 14400
 
 fuzz: ## convert 10,000 damaged models; the engine must live through all of them
 	@sh local/setup.sh test

@@ -73,7 +73,14 @@ class App:
                         (names.transfer_queue, names.embedded_queue),
                     )
                 )
-            await self._ready
+            ready = self._ready
+            try:
+                await ready
+            except BaseException:
+                # Storage may be there for the next who asks.
+                if self._ready is ready:
+                    self._ready = None
+                raise
         return self
 
     async def close(self) -> None:

@@ -28,6 +28,12 @@ def configure() -> None:
     for name in _TOO_TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     logger.setLevel(logging.INFO)
+    # The platform's library logs every reply by the root logger, with the tokens that are in it.
+    logging.getLogger().addFilter(_is_no_detail)
+
+
+def _is_no_detail(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG
 
 
 def event(

@@ -166,7 +166,7 @@ class Pipeline:
         async with self.http() as client:
             reply = await client.get(
                 f"/Accounts/{ACCOUNT_ID}/token",
-                headers={"Authorization": f"Bearer {ACCOUNT_ID}:{ACCOUNT_KEY}"},
+                headers={"Authorization": f"Bearer {ACCOUNT_ID}:{self.app.settings.embedded_account_key}"},
             )
             token = reply.json()["AccessToken"]
             url: str | None = f"/accounts/{ACCOUNT_ID}/conversions?api-version=2021-01-01"

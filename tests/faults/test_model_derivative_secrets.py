@@ -11,7 +11,7 @@ from shared.clients import model_derivative_upload
 from shared.conversion import Status
 from tests.copier import Copier
 from tests.embedded.models import obj
-from tests.faults.test_secrets import Leaks, leaks
+from tests.faults.leaks import Leaks, leaks
 from tests.model_derivative import sidecar, translating
 
 __all__ = ["leaks"]  # a fixture, used by its name

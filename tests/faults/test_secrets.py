@@ -6,17 +6,14 @@ percent-encoded, and in base64.
 
 import asyncio
 import base64
-import binascii
 import json
-import logging
-import re
-import traceback
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import quote, unquote
 
+import azure.functions as func
 import httpx
 import pytest
 from azure.core.exceptions import ServiceRequestError
@@ -24,118 +21,19 @@ from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
 from azure.storage.blob import generate_container_sas
 
 from local.azurite import ACCOUNT, KEY, Azurite
-from shared import telemetry
 from shared.app import App
 from shared.conversion import Status
 from shared.embedded.converter import Converter
 from shared.embedded.engine.job import Job, Result
+from tests.copier import Copier
+from tests.faults.leaks import Leaks, dumped, found_in, leaks
 from tests.pipeline import ACCOUNT_ID, ACCOUNT_KEY, Pipeline, start
 from tests.tls import Identity, self_signed
 
+__all__ = ["leaks"]  # a fixture, used by its name
+
 CUBE = (Path(__file__).resolve().parents[2] / "samples" / "cube" / "cube.stl").read_bytes()
 GLB = b'{"formats": [{"type": "glb"}]}'
-BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{24,}={0,2}")
-
-
-class Everything(logging.Handler):
-    """Every log record, whatever its level, with its stack trace and its extras."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.told: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.told.append(f"{self.format(record)} {record.args!r} {vars(record)!r}")
-
-
-class Leaks:
-    """What must not be told, what is told, and whether the one is in the other."""
-
-    def __init__(self, log: Everything, capture: pytest.CaptureFixture[str]) -> None:
-        self._log = log
-        self._capture = capture
-        self._printed = ""
-        self.secrets = {KEY, ACCOUNT_KEY}
-        self.told: list[str] = []
-
-    def keep(self, sas: str) -> None:
-        """Makes a SAS a secret: all of it, and its signature alone."""
-        self.secrets |= {sas, parse_qs(sas)["sig"][0]}
-
-    @contextmanager
-    def failing(self, *kinds: type[BaseException]) -> Iterator[None]:
-        """Keeps what an exception tells, through every cause."""
-        with pytest.raises(kinds) as raised:
-            yield
-        error: BaseException | None = raised.value
-        while error is not None:
-            self.told += [f"{error!s} {error!r} {error.args!r}"]
-            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        self.told += traceback.format_exception(raised.value)
-
-    async def check(self, pipeline: Pipeline) -> None:
-        """Searches what was logged, printed and raised so far, and all that storage holds."""
-        self._printed += "".join(self._capture.readouterr())
-        texts = [*self._log.told, *self.told, self._printed]
-        corpus = "\n".join(texts).encode() + b"\n" + b"\n".join([each async for each in dumped(pipeline)])
-        assert len(self.secrets) > 2, "nothing secret was made"
-        assert found_in(self.secrets, corpus) == []
-
-
-def found_in(secrets: set[str], corpus: bytes) -> list[str]:
-    """The secrets in a corpus, in any spelling."""
-    decoded = b"\n".join(_decoded(chunk) for chunk in set(BASE64.findall(corpus)))
-    haystack = corpus + b"\n" + decoded
-    haystack += b"\n" + unquote(haystack.decode(errors="replace")).encode()
-    spellings = {
-        spelling: secret
-        for secret in secrets
-        for spelling in (secret, quote(secret, safe=""), unquote(secret))
-    }
-    return sorted({secret for spelling, secret in spellings.items() if spelling.encode() in haystack})
-
-
-def _decoded(chunk: bytes) -> bytes:
-    text = chunk.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
-    try:
-        return base64.b64decode(text + b"=" * (-len(text) % 4))
-    except binascii.Error:
-        return b""
-
-
-async def dumped(pipeline: Pipeline) -> AsyncIterator[bytes]:
-    """Every blob with its metadata, and every queue message."""
-    names = pipeline.app.settings
-    for container in (
-        names.models_container,
-        names.converted_container,
-        names.in_flight_container,
-        names.embedded_container,
-    ):
-        async for head in pipeline.app.storage.list(container, metadata=True):
-            yield f"{container}/{head.name} {dict(head.metadata)} {head.content_type}".encode()
-            blob = await pipeline.app.storage.read(container, head.name)
-            assert blob is not None
-            yield blob.data
-    for queue in (names.embedded_queue, names.transfer_queue):
-        client = pipeline.app.storage.queue_service.get_queue_client(queue)
-        for message in await client.peek_messages(32):
-            yield message.content.encode()
-
-
-@pytest.fixture
-def leaks(capfd: pytest.CaptureFixture[str]) -> Iterator[Leaks]:
-    root = logging.getLogger()
-    level = root.level
-    log = Everything()
-    root.addHandler(log)
-    root.setLevel(logging.DEBUG)
-    telemetry.configure()
-    try:
-        yield Leaks(log, capfd)
-    finally:
-        root.removeHandler(log)
-        root.setLevel(level)
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -333,6 +231,37 @@ async def test_bugs_that_quote_secrets(azurite: Azurite, leaks: Leaks) -> None:
     async with bundle(azurite, leaks, converter=Buggy(leaks)) as pipeline:
         await pipeline.convert("cube.stl", CUBE)
         assert [error.code for error in (await pipeline.manifest("cube.stl")).errors] == ["internal-error"]
+        await leaks.check(pipeline)
+
+
+async def test_a_callback_that_fails_tells_its_route_and_not_its_code(
+    azurite: Azurite, leaks: Leaks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bundle(azurite, leaks, converter=Copier()) as pipeline, pipeline.http() as client:
+        await pipeline.drop("cube.stl", CUBE)
+        record = await pipeline.record("cube.stl")
+        assert record is not None
+        url = pipeline.app.callbacks.url(record)
+        assert url is not None
+        with monkeypatch.context() as patch:
+            patch.setattr("shared.lifecycle.Lifecycle.make_due", None)
+            reply = await client.post(url[url.index("/callbacks/") :])
+        assert reply.status_code == 500
+        assert "/callbacks/{record}/{conversion_id}/{mac}" in caplog.text
+        await pipeline.settle()
+        await leaks.check(pipeline)
+
+
+async def test_the_platforms_own_log_of_replies_is_off(azurite: Azurite, leaks: Leaks) -> None:
+    async with bundle(azurite, leaks) as pipeline:
+        asked = func.HttpRequest(
+            method="GET",
+            url=f"http://bundle.test/Accounts/{ACCOUNT_ID}/token",
+            headers={"Authorization": f"Bearer {ACCOUNT_ID}:{ACCOUNT_KEY}"},
+            body=b"",
+        )
+        reply = await func.AsgiMiddleware(pipeline.app.asgi).handle_async(asked)
+        leaks.secrets.add(json.loads(reply.get_body())["AccessToken"])
         await leaks.check(pipeline)
 
 

@@ -117,7 +117,8 @@ class _Envelope:
                 "http.bug",
                 level=logging.ERROR,
                 bug=type(exception).__name__,
-                path=scope["path"],
+                # Not the path: a callback's ends with its code.
+                route=getattr(scope.get("route"), "path", None),
                 trace_id=ms_cv,
                 where=where(exception),
             )

@@ -1,6 +1,6 @@
 # The only way in: each target does its own set-up, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help run serve test bench bench-engine fuzz test-cad
+.PHONY: help run serve test bench bench-engine fuzz mutations test-cad
 
 PYTHON := .venv/bin/python
 # By the environment, so that a path may hold any character.
@@ -36,6 +36,10 @@ bench-engine: ## the engine against its peers; MODELS=folder for models of your 
 fuzz: ## convert 10,000 damaged models; the engine must live through all of them
 	@sh local/setup.sh test
 	$(PYTHON) -m tests.embedded.engine.fuzz
+
+mutations: ## take out each guard of the promises and show which test goes red; GUARDS="id id" for some
+	@sh local/setup.sh test
+	@$(PYTHON) -m tests.faults.mutations $(GUARDS)
 
 test-cad: ## install the optional CAD packages, and test STEP and IGES as outputs
 	@sh local/setup.sh test

@@ -1,6 +1,6 @@
 # The only way in: each target does its own set-up, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help run serve test bench bench-engine faults fuzz test-cad
+.PHONY: help run serve test bench bench-engine faults fuzz mutations test-cad
 
 PYTHON := .venv/bin/python
 # By the environment, so that a path may hold any character.
@@ -42,6 +42,10 @@ faults: ## duplicates, deaths, lost replies, outages; N=2000 models for the long
 fuzz: ## convert 10,000 damaged models; the engine must live through all of them
 	@sh local/setup.sh test
 	$(PYTHON) -m tests.embedded.engine.fuzz
+
+mutations: ## take out each guard of the promises and show which test goes red; GUARDS="id id" for some
+	@sh local/setup.sh test
+	@$(PYTHON) -m tests.faults.mutations $(GUARDS)
 
 test-cad: ## install the optional CAD packages, and test STEP and IGES as outputs
 	@sh local/setup.sh test

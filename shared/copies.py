@@ -7,7 +7,7 @@ from urllib.parse import quote
 from shared import paths
 from shared.clients import Warned, Written
 from shared.hold import Hold
-from shared.problems import Code, Problem
+from shared.problems import Code, Problem, ServiceFault
 from shared.storage import Conflict
 
 _SAS_MARGIN = timedelta(minutes=15)
@@ -31,12 +31,24 @@ class Copies:
                 yield piece
                 await self._hold.renew()
         except Conflict:
-            # If it is the model, and there is a newer version, that one is converted (R6).
-            raise Problem(
-                Code.SOURCE_DELETED,
-                f"{path} was deleted or replaced while it was being sent to the service. "
-                "Upload the model again to convert it.",
-            ) from None
+            raise await self._interrupted(path) from None
+
+    async def _interrupted(self, path: str) -> Problem | ServiceFault:
+        """An input has changed while it was read. If it is the model, and there is a newer version, that
+        one is converted (R6); the same bytes are no newer version, and are sent again."""
+        conversion = self._hold.conversion
+        head = await self._hold.tools.head(path)
+        if path == conversion.path and head is not None and conversion.is_same_content(head.size, head.md5):
+            return ServiceFault(
+                Code.SERVICE_UNAVAILABLE,
+                f"{path} got a new ETag while it was being sent to the service.",
+                transient=True,
+            )
+        return Problem(
+            Code.SOURCE_DELETED,
+            f"{path} was deleted or replaced while it was being sent to the service. "
+            "Upload the model again to convert it.",
+        )
 
     async def write(
         self, name: str, chunks: AsyncIterator[bytes], *, content_type: str | None = None

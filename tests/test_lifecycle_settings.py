@@ -128,6 +128,12 @@ async def test_a_sidecar_counts_although_the_models_metadata_changed_too(pipelin
     assert types(await pipeline.manifest("cube.stl")) == ["stl"]
 
 
+async def test_the_same_bytes_with_other_settings_are_converted_again(pipeline: Pipeline) -> None:
+    await pipeline.convert("cube.stl", CUBE)
+    await pipeline.upload(SIDECAR, asks_for("stl"))  # whose event is late
+    assert types(await pipeline.convert("cube.stl", CUBE)) == ["stl"]
+
+
 async def test_a_corrected_sidecar_converts_a_model_that_failed(pipeline: Pipeline) -> None:
     await refused(pipeline, b"{")
     await pipeline.drop(SIDECAR, asks_for("stl"))

@@ -6,12 +6,14 @@ output.
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from local.azurite import Azurite
+from shared import paths
 from shared.clients import Order, OutputFile, Progress, Started
 from shared.conversion import Status, Step
 from shared.problems import Code, ServiceFault
@@ -40,6 +42,7 @@ class Echo:
         self.starts = 0
         self.collections = 0
         self.disposed: list[str] = []
+        self.cancelled: list[str] = []
         self.states_short = False
         self.die_after_note = False
 
@@ -79,7 +82,7 @@ class Echo:
         self.disposed.append(service_id)
 
     async def cancel(self, service_id: str) -> None:
-        pass
+        self.cancelled.append(service_id)
 
     async def close(self) -> None:
         pass
@@ -186,6 +189,77 @@ async def test_a_long_copy_keeps_its_claim(pipeline: Pipeline, echo: Echo) -> No
     assert (await pipeline.manifest("model.stl")).status is Status.SUCCESS
 
 
+@asynccontextmanager
+async def after_the_first_piece(happens: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Something happens while a model is sent: after the first piece of it."""
+    read = Storage.stream
+    pieces = 0
+
+    async def slowly(self: Storage, *args: Any, **more: Any) -> AsyncIterator[bytes]:
+        nonlocal pieces
+        async for piece in read(self, *args, **more):
+            pieces += 1
+            if pieces == 1:
+                await happens()
+            yield piece
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Storage, "stream", slowly)
+        yield
+
+
+async def test_a_model_replaced_while_it_is_sent_is_not_sent_in_two_halves(
+    pipeline: Pipeline, echo: Echo
+) -> None:
+    newer = MODEL[::-1]
+    await pipeline.drop("model.stl", MODEL)
+    async with after_the_first_piece(lambda: pipeline.upload("model.stl", newer)):
+        await pipeline.work()
+    await pipeline.settle()
+    assert list(echo.received.values()) == [newer]
+    assert (await pipeline.manifest("model.stl")).status is Status.SUCCESS
+
+
+async def test_new_metadata_while_a_model_is_sent_are_no_new_version(pipeline: Pipeline, echo: Echo) -> None:
+    await pipeline.drop("model.stl", MODEL)
+    async with after_the_first_piece(lambda: pipeline.upload("model.stl", MODEL, colour="red")):
+        await pipeline.work()
+    await pipeline.settle()
+    manifest = await pipeline.manifest("model.stl")
+    assert (manifest.status, manifest.messages) == (Status.SUCCESS, ())
+    assert echo.received == {manifest.id: MODEL}
+
+
+async def test_a_message_that_comes_twice_moves_the_files_once(pipeline: Pipeline, echo: Echo) -> None:
+    real = echo.start
+
+    async def beside(order: Order) -> Started:
+        if not echo.starts:
+            await pipeline.app.lifecycle.advance(paths.record("model.stl"), transfers=True)
+        return await real(order)
+
+    echo.start = beside  # type: ignore[method-assign]
+    await pipeline.drop("model.stl", MODEL)
+    await pipeline.work()
+    assert echo.starts == 1
+
+
+async def test_a_run_that_lost_its_record_cancels_what_it_started(pipeline: Pipeline, echo: Echo) -> None:
+    ids: list[str] = []
+
+    async def overtaken(order: Order) -> Started:
+        ids.append(order.id)
+        echo.received[order.id] = b"whatever"
+        if len(ids) == 1:
+            await pipeline.drop("model.stl", MODEL[::-1])
+        return Started(f"job-{order.id}")  # of which the record knows nothing yet
+
+    echo.start = overtaken  # type: ignore[method-assign]
+    manifest = await pipeline.convert("model.stl", MODEL)
+    assert ids[-1] == manifest.id
+    assert echo.cancelled == [f"job-{ids[0]}"]
+
+
 @pytest.mark.parametrize(("ahead", "most"), [(2, 1), (6, 3), (600, 30)])
 async def test_a_published_limit_is_kept_by_the_tick(
     pipeline: Pipeline, echo: Echo, ahead: float, most: int
@@ -204,3 +278,14 @@ async def test_a_published_limit_is_kept_by_the_tick(
     assert echo.starts - before <= most
     await pipeline.settle(rounds=20)
     assert echo.starts == 4
+
+
+async def test_a_message_of_an_earlier_conversion_starts_nothing_that_the_tick_counts(
+    pipeline: Pipeline, echo: Echo
+) -> None:
+    echo.starts_per_minute = 30
+    await pipeline.drop("model.stl", MODEL)
+    await pipeline.app.lifecycle.advance(paths.record("model.stl"), transfers=True)
+    assert echo.starts == 0
+    await pipeline.settle()
+    assert echo.starts == 1

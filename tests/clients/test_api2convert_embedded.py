@@ -38,11 +38,13 @@ async def test_a_model_is_converted_and_its_job_deleted(pipeline: Pipeline) -> N
     read_glb(await pipeline.read(derivative.path))
     assert manifest.service is not None
     assert (manifest.service.name, manifest.source.path) == ("api2convert", "box.obj")
-    left = [
-        blob.name
-        async for blob in pipeline.app.storage.list(pipeline.app.settings.embedded_container, "api2convert-")
-    ]
-    assert left == []
+    assert await jobs_left(pipeline) == []
+
+
+async def jobs_left(pipeline: Pipeline) -> list[str]:
+    """What the service still holds of any job."""
+    container = pipeline.app.settings.embedded_container
+    return [blob.name async for blob in pipeline.app.storage.list(container, "api2convert-")]
 
 
 async def test_a_multi_file_model_brings_its_companions_as_inputs(pipeline: Pipeline) -> None:
@@ -206,6 +208,7 @@ async def test_a_lost_reply_costs_no_second_start(
         assert len(set(runs)) <= 1
         assert manifest.service is not None
         assert manifest.warnings == ()
+        assert await jobs_left(pipeline) == []
 
 
 # --- Callbacks ---------------------------------------------------------------------------------

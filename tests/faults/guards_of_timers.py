@@ -1,0 +1,222 @@
+"""The guards of sweep and tick, of the clock, and of what is collected."""
+
+from tests.faults.guard import Edit, Guard
+
+_COLLECT = "shared/outcome.py"
+_LIFECYCLE = "shared/lifecycle.py"
+_STEPS = "shared/steps.py"
+_SWEEP = "shared/sweep.py"
+_TICK = "shared/tick.py"
+
+_SERVICES = "tests/test_lifecycle_services.py"
+_SWEEPS = "tests/test_sweep.py"
+_TICKS = "tests/test_tick.py"
+_TRANSFERS = "tests/test_transfers.py"
+
+OF_TIMERS = (
+    Guard(
+        "sweep-etag",
+        "R9",
+        "A manifest counts in the sweep only for the ETag that it is about.",
+        (
+            Edit(
+                _SWEEP,
+                'done.add(blob.name, paths.from_metadata(blob.metadata["sourceetag"]))',
+                "done.add(blob.name)",
+            ),
+            Edit(
+                _SWEEP,
+                "(paths.manifest(blob.name), blob.etag) in done",
+                "(paths.manifest(blob.name),) in done",
+            ),
+        ),
+        (f"{_SWEEPS}::test_a_newer_version_whose_event_was_lost_is_found",),
+    ),
+    Guard(
+        "sweep-in-flight",
+        "R9",
+        "The sweep leaves alone what is in flight.",
+        (
+            Edit(
+                _SWEEP,
+                "                    or (paths.record(blob.name),) in in_flight\n",
+                "",
+            ),
+        ),
+        (f"{_SWEEPS}::test_what_is_in_flight_is_left_alone",),
+    ),
+    Guard(
+        "orphan-age",
+        "R9",
+        "Outputs that no manifest names are left while somebody may still write there.",
+        (Edit(_SWEEP, " if self._storage.now() - newest >= written_until]", "]"),),
+        (f"{_SWEEPS}::test_orphans_go_when_they_are_old_and_nothing_names_them",),
+    ),
+    Guard(
+        "orphan-in-flight",
+        "R9",
+        "Outputs of what is in flight are no orphans, however old.",
+        (
+            Edit(
+                _SWEEP,
+                "if held is not None and conversion_id in (held.conversion.id, *held.conversion.drop):",
+                "if False:",
+            ),
+        ),
+        (f"{_SWEEPS}::test_outputs_of_a_conversion_in_flight_are_no_orphans",),
+    ),
+    Guard(
+        "orphan-named-meanwhile",
+        "R9",
+        "Outputs that a manifest has named since the listing are no orphans.",
+        (
+            Edit(
+                _SWEEP,
+                'return blob is not None and blob.metadata.get("conversion") == conversion_id',
+                "return False",
+            ),
+        ),
+        (f"{_SWEEPS}::test_no_order_of_a_listing_makes_orphans",),
+    ),
+    Guard(
+        "orphan-record-first",
+        "R9",
+        "Whether outputs are wanted, the record says first, then the manifest that it becomes.",
+        (
+            Edit(
+                _SWEEP,
+                "            held = await self._in_flight.read(paths.record_of_folder(folder))\n",
+                "            blob = await self._storage.head("
+                'self._tools.converted, f"{folder}/{paths.MANIFEST}")\n'
+                "            held = await self._in_flight.read(paths.record_of_folder(folder))\n",
+            ),
+            Edit(
+                _SWEEP,
+                "            return True\n        blob = await self._storage.head("
+                'self._tools.converted, f"{folder}/{paths.MANIFEST}")\n',
+                "            return True\n",
+            ),
+        ),
+        (f"{_SWEEPS}::test_outputs_of_a_conversion_that_ends_beside_the_sweep_are_no_orphans",),
+    ),
+    Guard(
+        "orphan-unreadable",
+        "R9",
+        "Beside a record that cannot be read nothing is an orphan.",
+        (
+            Edit(
+                _SWEEP,
+                "        except Unreadable:\n            return True\n",
+                "        except Unreadable:\n            held = None\n",
+            ),
+        ),
+        (f"{_SWEEPS}::test_beside_a_record_that_cannot_be_read_nothing_is_an_orphan",),
+    ),
+    Guard(
+        "convert-since",
+        "",
+        "A sweep leaves an archive alone: models from before CONVERT_SINCE, or the installation.",
+        (Edit(_SWEEP, "blob.last_modified < since\n", "False\n"),),
+        (
+            f"{_SWEEPS}::test_what_landed_before_the_installation_is_an_archive",
+            f"{_SWEEPS}::test_convert_since_says_from_when_on",
+        ),
+    ),
+    Guard(
+        "storage-clock",
+        "R10",
+        "Now is what the storage service says.",
+        (
+            Edit(
+                "shared/storage.py",
+                "return self._date + timedelta(seconds=time.monotonic() - self._read_at)",
+                "return datetime.now(UTC)",
+            ),
+        ),
+        (
+            f"{_SERVICES}::test_the_instances_own_clock_decides_nothing",
+            "tests/test_storage.py::test_the_time_is_the_services_however_wrong_the_instance",
+        ),
+    ),
+    Guard(
+        "tick-lease",
+        "",
+        "One tick works at a time.",
+        (
+            Edit(
+                _TICK,
+                "        if not await self._acquire(lease):\n",
+                "        await self._acquire(lease)\n        if False:\n",
+            ),
+        ),
+        (f"{_TICKS}::test_a_tick_beside_another_is_one_request",),
+    ),
+    Guard(
+        "max-in-flight",
+        "",
+        "No service has more than MAX_IN_FLIGHT conversions.",
+        (Edit(_TICK, "if (most and running[item.service] >= most) or (", "if ("),),
+        (f"{_SERVICES}::test_at_most_so_many_conversions_are_at_a_service",),
+    ),
+    Guard(
+        "published-limit",
+        "",
+        "A service is started no faster than it says.",
+        (Edit(_TICK, "limit is not None and begun[item.service] >= int(limit * seconds / 60)", "False"),),
+        (f"{_TRANSFERS}::test_a_published_limit_is_kept_by_the_tick",),
+    ),
+    Guard(
+        "handed-out",
+        "",
+        "What the tick counts, the trigger only records.",
+        (Edit(_STEPS, "if tools.hands_out(settings.service):", "if False:"),),
+        (f"{_SERVICES}::test_at_most_so_many_conversions_are_at_a_service",),
+    ),
+    Guard(
+        "handed-out-to-the-tick",
+        "",
+        "What the tick counts, a message starts only after the tick.",
+        (
+            Edit(
+                _LIFECYCLE,
+                "if conversion.step is Step.START and not conversion.ordered and transfers:",
+                "if False:",
+            ),
+        ),
+        (f"{_TRANSFERS}::test_a_message_of_an_earlier_conversion_starts_nothing_that_the_tick_counts",),
+    ),
+    Guard(
+        "sizes",
+        "R6",
+        "An output of another size than stated is no success.",
+        (Edit(_COLLECT, " or (file.size >= 0 and there[path].size != file.size)", ""),),
+        (f"{_SERVICES}::test_outputs_shorter_than_stated_are_no_success",),
+    ),
+    Guard(
+        "missing-outputs",
+        "R6",
+        "An output that is not there is no success.",
+        (
+            Edit(
+                _COLLECT,
+                "if path not in there or (file.size >= 0 and there[path].size != file.size)",
+                "if path in there and file.size >= 0 and there[path].size != file.size",
+            ),
+        ),
+        (f"{_SERVICES}::test_a_service_at_fault_ends_in_a_manifest",),
+    ),
+    Guard(
+        "no-outputs",
+        "R6",
+        "Success without any output is none.",
+        (Edit(_COLLECT, "if short or not (files or outcome.kept):", "if short:"),),
+        (f"{_SERVICES}::test_a_service_at_fault_ends_in_a_manifest",),
+    ),
+    Guard(
+        "one-version-in-a-copy",
+        "",
+        "A model that is replaced while it is copied is not sent in two halves.",
+        (Edit("shared/storage.py", "            etag = str(stream.properties.etag)\n", ""),),
+        (f"{_TRANSFERS}::test_a_model_replaced_while_it_is_sent_is_not_sent_in_two_halves",),
+    ),
+)

@@ -10,8 +10,8 @@ Text = NDArray[np.uint8]
 Places = NDArray[np.intp]
 
 _SPACE, _LINE_FEED, _DOT = 32, 10, 46
-_POWERS = 10.0 ** np.arange(19)
-_MOST_DIGITS = 18  # what 64 bits hold whatever the digits are
+_MOST_DIGITS = 16  # with the dot: what a 64-bit float holds to the last bit, whatever they are
+_POWERS = 10.0 ** np.arange(_MOST_DIGITS)
 
 
 class NotANumber(Exception):

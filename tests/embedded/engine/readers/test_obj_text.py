@@ -65,6 +65,10 @@ def test_lines_that_differ_only_in_their_slashes_are_told_apart() -> None:
     ]  # fmt: skip
 
 
+def test_a_slash_without_a_number_after_it_means_none() -> None:
+    assert _faces(b"f 1/2/ 3/4/\nf 1//2 3//4\n") == [[1, 2, 0], [3, 4, 0], [1, 0, 2], [3, 0, 4]]
+
+
 def test_negative_numbers_count_back_from_their_line() -> None:
     model = parse(TRIANGLE + b"f -3 -2 -1\n" + TRIANGLE + b"vt 0 0\nf -3/-1 -2/-1 -1/-1\nf 1 2 3\n")
     assert model.elements["triangles"].corners.tolist() == [
@@ -102,6 +106,7 @@ def test_vertices_have_colours_where_they_say_so_and_a_weight_is_none() -> None:
 def test_texture_coordinates_may_have_one_or_three_numbers() -> None:
     model = parse(b"vt 0.5\nvt 0.25 0.5\nvt 1 2 3\nvt nan inf\n")
     assert model.texcoords.tolist() == [[0.5, 0], [0.25, 0.5], [1, 2], [0, 0]]
+    assert parse(b"vt 1.#QNAN 1\nvt -1.#IND00 1\n").texcoords.tolist() == [[0, 1], [0, 1]]
 
 
 def test_lines_and_points_are_elements_of_their_own() -> None:

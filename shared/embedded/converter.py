@@ -14,7 +14,7 @@ from shared.problems import Code
 _log = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).parents[2]
-_START_SECONDS = 120  # the libraries are loaded in one second; a cold disk may take many
+_START_SECONDS = 120  # it starts in a fifth of a second; a cold disk may take many
 _GRACE_SECONDS = 30  # for the engine to end a child that used up its time, and to say so
 _MAX_LINE = 64 * 2**20
 
@@ -122,7 +122,6 @@ def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
     return kept | {
         "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)]),
-        "PYTHONDONTWRITEBYTECODE": "1",
         # Threads do not survive a fork, and each arena reserves address space that is limited.
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",

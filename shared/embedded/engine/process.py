@@ -1,4 +1,7 @@
-"""The engine's process: loads the libraries once, then forks one limited child per conversion.
+"""The engine's process: loads the libraries, and forks one limited child per conversion.
+
+A library is loaded when a conversion first needs it, the others while there is nothing to do: the first
+conversion of a new instance waits for few, and later ones for none.
 
 Its parent writes one JSON object per line to its standard input, {"job": …}, and reads one per line
 from its standard output: {"ready": true} once, then {"result": …} for each job. End of input ends it,
@@ -21,23 +24,36 @@ from typing import IO, Any, NoReturn
 
 from shared.embedded.engine.convert import convert
 from shared.embedded.engine.job import Failure, Job, Result
+from shared.embedded.engine.loading import Loading
 from shared.embedded.engine.sandbox import refuse_network_and_programs
 from shared.problems import Code
 
 _PR_SET_PDEATHSIG = 1
 _MAX_RESULT = 16 * 2**20
 _NOFILE = 256
+_IDLE_SECONDS = 0.1
 _OUT_OF_MEMORY = re.compile(rb"bad_alloc|out of memory|cannot allocate|MemoryError", re.IGNORECASE)
 
 
 def main() -> None:
     """Serve jobs until the input ends."""
+    # Cycles are left for the children to collect, each its own: a collection here would copy pages.
+    gc.disable()
     source, sink = _own_streams()
-    _warm_up()
+    loading = Loading()
     _reply(sink, {"ready": True})
-    while line := source.readline():
+    while line := _next_line(source, loading):
         job = Job.from_json(json.loads(line)["job"])
+        loading.for_job(job)
         _reply(sink, {"result": _run(job, source.fileno()).to_json()})
+
+
+def _next_line(source: IO[bytes], loading: Loading) -> bytes:
+    """The next job, waited for while libraries are loaded; empty at the end of input."""
+    left = True
+    while left and not select.select([source], [], [], _IDLE_SECONDS)[0]:
+        left = loading.next()
+    return source.readline()
 
 
 def _own_streams() -> tuple[IO[bytes], IO[bytes]]:
@@ -50,13 +66,13 @@ def _own_streams() -> tuple[IO[bytes], IO[bytes]]:
     return source, sink
 
 
-def _warm_up() -> None:
-    """What every child would otherwise do again. Single-threaded, since only that survives a fork."""
-    gc.collect()
-    gc.freeze()  # keeps the children from copying all pages at their first collection
+def _fork() -> int:
+    """`os.fork`, by a process that has one thread: only that one lives on in the child."""
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         raise RuntimeError(f"a library started {threads - 1} threads when it was loaded")
+    gc.freeze()  # keeps the child from copying all pages at its first collection
+    return os.fork()
 
 
 def _reply(sink: IO[bytes], message: dict[str, Any]) -> None:
@@ -68,7 +84,7 @@ def _run(job: Job, source: int) -> Result:
     read_end, write_end = os.pipe()
     complaints = os.memfd_create("complaints")  # the child's standard error
     parent = os.getpid()
-    child = os.fork()
+    child = _fork()
     if child == 0:
         os.close(read_end)
         _child(job, parent, write_end, complaints)
@@ -149,6 +165,7 @@ def _child(job: Job, parent: int, write_end: int, complaints: int) -> NoReturn:
     code = 1
     try:
         os.dup2(complaints, 2)
+        gc.enable()
         _confine(job, parent, write_end)
         answer = json.dumps(convert(job).to_json()).encode() + b"\n"
         with os.fdopen(write_end, "wb") as sink:

@@ -1,5 +1,8 @@
-"""Which reader reads which format, and what every one's scene goes through to become a document."""
+"""Which reader reads which format, and what every one's scene goes through to become a document.
 
+A reader's library is loaded when its format first comes up."""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,22 +11,7 @@ from shared.embedded.engine.conversion_settings import ConversionSettings
 from shared.embedded.engine.document import Document
 from shared.embedded.engine.files import InputFolder
 from shared.embedded.engine.job import Warning_
-from shared.embedded.engine.readers import (
-    clouds,
-    fbx,
-    gltf,
-    ifc,
-    iges,
-    obj,
-    others,
-    ply,
-    step,
-    stl,
-    threemf,
-    usd,
-)
-from shared.embedded.engine.readers.assimp import Imported
-from shared.embedded.engine.scene import drop_invalid, give_materials
+from shared.embedded.engine.scene import Imported, drop_invalid, give_materials
 from shared.problems import Code, Problem
 
 
@@ -48,60 +36,94 @@ class Source:
 _OWN_AXES = frozenset({"IGES", "OBJ", "OFF", "PLY", "STEP", "STL", "XYZ"})
 
 
+_Read = tuple[Document, str | None, list[Warning_]]
+#: Of the file's bytes, its folder, the name of what it holds, and how its colours are encoded.
+_Reader = Callable[[bytes, InputFolder, str, dict[str, Any]], _Read]
+
+
 def read(format_: str, files: InputFolder, settings: ConversionSettings) -> Source:
     """The model, ready to be written. Raises `Problem`."""
     data = files.read_model()
     if not data:
         raise Problem(Code.EMPTY, "The model is empty. Upload it again.")
-    return Source(format_, data, *_read(format_, data, files, settings))
-
-
-def _read(
-    format_: str, data: bytes, files: InputFolder, settings: ConversionSettings
-) -> tuple[Document, str | None, list[Warning_]]:
-    name = files.model.stem
     # Remote Rendering's defaults: colours are sRGB-encoded in FBX materials and PLY vertices.
-    gamma: dict[str, Any] = {
+    gamma = {
         "gamma_material": _said(settings.gamma_material, format_ == "FBX"),
         "gamma_vertex": _said(settings.gamma_vertex, format_ in ("FBX", "PLY")),
     }
-    match format_:
-        case "glTF":
-            document, warnings = gltf.read(data, files)
-            return document, "m", warnings
-        case "STEP":
-            return *step.read(data), []
-        case "IGES":
-            return *iges.read(data), []
-        case "STL":
-            return _built(Imported(stl.read(data, name), []), None)
-        case "FBX":
-            return _built(*fbx.read(data, files, **gamma))
-        case "PLY":
-            return _built(ply.read(data, files, **gamma), None)
-        case "OBJ":
-            return _built(obj.read(data, files, **gamma), None)
-        case "3MF":
-            return _built(*threemf.read(data, files))
-        case "IFC":
-            return _built(*ifc.read(data))
-        case "USD":
-            return _built(*usd.read(data, files))
-        case "LAS":
-            return _built(*clouds.read_las(data, name))
-        case "E57":
-            return _built(clouds.read_e57(data, name), "m")
-        case "XYZ":
-            return _built(clouds.read_xyz(data, name), None)
-        case _:
-            return _built(*others.read(format_, data, files, **gamma))
+    return Source(format_, data, *reader(format_)(data, files, files.model.stem, gamma))
 
 
 def _said(value: bool | None, default: bool) -> bool:
     return default if value is None else value
 
 
-def _built(imported: Imported, unit: str | None) -> tuple[Document, str | None, list[Warning_]]:
+def reader(format_: str) -> _Reader:
+    """The reader of a format of `formats.READS`, with its library loaded."""
+    match format_:
+        case "glTF":
+            from shared.embedded.engine.readers import gltf
+
+            return lambda data, files, name, gamma: _kept(*gltf.read(data, files))
+        case "STEP":
+            from shared.embedded.engine.readers import step
+
+            return lambda data, files, name, gamma: (*step.read(data), [])
+        case "IGES":
+            from shared.embedded.engine.readers import iges
+
+            return lambda data, files, name, gamma: (*iges.read(data), [])
+        case "STL":
+            from shared.embedded.engine.readers import stl
+
+            return lambda data, files, name, gamma: _built(Imported(stl.read(data, name), []), None)
+        case "FBX":
+            from shared.embedded.engine.readers import fbx
+
+            return lambda data, files, name, gamma: _built(*fbx.read(data, files, **gamma))
+        case "PLY":
+            from shared.embedded.engine.readers import ply
+
+            return lambda data, files, name, gamma: _built(ply.read(data, files, **gamma), None)
+        case "OBJ":
+            from shared.embedded.engine.readers import obj
+
+            return lambda data, files, name, gamma: _built(obj.read(data, files, **gamma), None)
+        case "3MF":
+            from shared.embedded.engine.readers import threemf
+
+            return lambda data, files, name, gamma: _built(*threemf.read(data, files))
+        case "IFC":
+            from shared.embedded.engine.readers import ifc
+
+            return lambda data, files, name, gamma: _built(*ifc.read(data))
+        case "USD":
+            from shared.embedded.engine.readers import usd
+
+            return lambda data, files, name, gamma: _built(*usd.read(data, files))
+        case "LAS":
+            from shared.embedded.engine.readers import las
+
+            return lambda data, files, name, gamma: _built(*las.read(data, name))
+        case "E57":
+            from shared.embedded.engine.readers import e57
+
+            return lambda data, files, name, gamma: _built(e57.read(data, name), "m")
+        case "XYZ":
+            from shared.embedded.engine.readers import xyz
+
+            return lambda data, files, name, gamma: _built(xyz.read(data, name), None)
+        case _:
+            from shared.embedded.engine.readers import others
+
+            return lambda data, files, name, gamma: _built(*others.read(format_, data, files, **gamma))
+
+
+def _kept(document: Document, warnings: list[Warning_]) -> _Read:
+    return document, "m", warnings
+
+
+def _built(imported: Imported, unit: str | None) -> _Read:
     dropped = drop_invalid(imported.scene)
     if dropped:
         imported.warnings.append(

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.embedded.engine.job import Warning_
+
 Floats = NDArray[np.float32]
 Indices = NDArray[np.uint32]
 Matrix = NDArray[np.float64]
@@ -86,6 +88,15 @@ class Scene:
     meshes: list[Mesh] = field(default_factory=list)
     materials: list[Material] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Imported:
+    """A scene, and what is to be said about it; ``metadata`` is the file's own, of plain types."""
+
+    scene: Scene
+    warnings: list[Warning_]
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 def upright(factor: float) -> Matrix:

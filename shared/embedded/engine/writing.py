@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from shared.embedded.engine import images, tree
+from shared.embedded.engine import tree
 from shared.embedded.engine.decode import Part, parts
 from shared.embedded.engine.document import Document
 from shared.embedded.engine.faults import too_big
@@ -24,7 +24,7 @@ from shared.embedded.engine.formats import (
 )
 from shared.embedded.engine.job import TREE, Job, Made, Output, Warning_
 from shared.embedded.engine.reading import Source
-from shared.embedded.engine.writers import gltf, obj, ply, stl, threemf, thumbnail, usdz
+from shared.embedded.engine.writers import gltf, obj, ply, stl
 from shared.problems import Code, Problem
 
 _COMPANION_TYPES = {
@@ -66,19 +66,23 @@ class _Writer:
                     self._warn("dropped-lines", "Lines are not kept", output)
                 yield path, False
             case "3mf":
+                from shared.embedded.engine.writers import threemf
+
                 known = self.source.unit is not None
                 left_out = threemf.write(document, parts(document), path, metres=known, y_up=self.source.y_up)
                 self._warn_of_thin(left_out, output)
                 yield path, False
             case "usdz":
+                from shared.embedded.engine.writers import usdz
+
                 if usdz.write(document, parts(document), path):
                     self._warn("dropped-lines", "Lines are not kept", output)
                 yield path, False
-            case "thumbnail":
-                thumbnail.write(document, parts(document), path, *thumbnail_size(options))
-                yield path, False
-            case "png" | "jpg":
-                thumbnail.write(document, parts(document), path, *picture_size(options))
+            case "thumbnail" | "png" | "jpg":
+                from shared.embedded.engine.writers import thumbnail
+
+                size = thumbnail_size if output.type == "thumbnail" else picture_size
+                thumbnail.write(document, parts(document), path, *size(options))
                 yield path, False
             case _:
                 from shared.embedded.engine.writers import cad  # an optional library, of 250 MB in memory
@@ -150,6 +154,8 @@ def write(job: Job, source: Source) -> tuple[list[Made], list[Warning_]]:
         path = Path(job.output_folder, output.name)
         larger = pictures.rendered(output)
         if larger is not None:
+            from shared.embedded.engine.writers import thumbnail
+
             thumbnail.scale(Path(job.output_folder, larger.name), path, *thumbnail_size(output.advanced))
             files: Iterable[tuple[Path, bool]] = [(path, False)]
         else:
@@ -165,8 +171,21 @@ def write(job: Job, source: Source) -> tuple[list[Made], list[Warning_]]:
     return made, writer.warnings
 
 
+def load(type_: str) -> None:
+    """Load what writes a type of `formats.WRITES`, where more than our own code does."""
+    match type_:
+        case "3mf":
+            import shared.embedded.engine.writers.threemf
+        case "usdz":
+            import shared.embedded.engine.writers.usdz
+        case "thumbnail" | "png" | "jpg":
+            import shared.embedded.engine.writers.thumbnail  # noqa: F401
+
+
 def write_pictures(job: Job, data: bytes) -> list[Made]:
     """Other pictures of a picture: the one thing that can be made of it. Raises `Problem`."""
+    from shared.embedded.engine import pillow
+
     made: list[Made] = []
     for output in job.outputs:
         if output.type not in PICTURE_TYPES:
@@ -175,7 +194,7 @@ def write_pictures(job: Job, data: bytes) -> list[Made]:
                 f"A picture cannot be made into {output.type!r}, only into {' and '.join(PICTURE_TYPES)}.",
             )
         path = Path(job.output_folder, output.name)
-        images.resize(data, path, output.advanced)
+        pillow.resize(data, path, output.advanced)
         made.append(_made(output, path, companion=False))
     return made
 

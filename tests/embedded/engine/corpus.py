@@ -4,6 +4,7 @@ import io
 import random
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 
 from tests.embedded.engine import made
@@ -22,6 +23,49 @@ def damaged() -> Iterator[tuple[str, bytes]]:
         yield f"twice.{extension}", data + data
         for number in range(3):
             yield f"flipped{number}.{extension}", flipped(data, random.Random(f"{name}{number}"))
+    for number in range(10):
+        scan = unsealed(made.every_model()["a.e57"])
+        yield f"sealed{number}.e57", resealed(flipped(scan, random.Random(f"sealed {number}")))
+
+
+def unsealed(data: bytes) -> bytes:
+    """What the pages of an E57 hold, without their check sums."""
+    return b"".join(data[at : at + 1020] for at in range(0, len(data), 1024))
+
+
+def resealed(content: bytes) -> bytes:
+    """An E57 of that content with right check sums, so that what is wrong with it is not seen at once."""
+    pages = [content[at : at + 1020].ljust(1020, b" ") for at in range(0, len(content), 1020)]
+    return b"".join(page + _crc32c(page).to_bytes(4, "big") for page in pages)
+
+
+def _e57(*changes: tuple[bytes, bytes]) -> bytes:
+    """The E57 with texts of its XML changed, and its header's lengths to match."""
+    content = unsealed(made.every_model()["a.e57"])
+    start, length = struct.unpack_from("<2Q", content, 24)
+    xml = content[start : start + length]
+    for old, new in changes:
+        assert old in xml
+        xml = xml.replace(old, new, 1)
+    pages = -(-(start + len(xml)) // 1020)
+    header = content[:16] + struct.pack("<3Q", pages * 1024, start, len(xml))
+    return resealed(header + content[40:start] + xml)
+
+
+def _crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _CRC[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF
+
+
+def _crc_of(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ 0x82F63B78 * (byte & 1)
+    return byte
+
+
+_CRC = [_crc_of(byte) for byte in range(256)]
 
 
 def flipped(data: bytes, chance: random.Random) -> bytes:
@@ -85,6 +129,24 @@ def enormous() -> Iterator[tuple[str, bytes]]:
         made.usda().replace(b"faceVertexIndices = [0, 2, 1", b"faceVertexIndices = [-7, 2, 1"),
     )
     yield "counts.usda", made.usda().replace(b"faceVertexCounts = [3", b"faceVertexCounts = [2000000000")
+    fbx, twelve = made.fbx(), struct.pack("<I", 12)
+    corners = struct.pack("<3i", 0, 2, ~1)
+    yield "far.fbx", fbx.replace(corners, struct.pack("<3i", 0, 2_000_000_000, ~1), 1)
+    yield "negative.fbx", fbx.replace(corners, struct.pack("<3i", -5, -5, -5), 1)
+    yield "many.fbx", fbx.replace(b"i" + twelve, b"i" + b"\xff\xff\xff\xff", 1)
+    # The array says that it is packed, and unpacks to more than there is memory for.
+    packed = zlib.compress(bytes(50_000_000), 9)
+    start = fbx.index(b"d" + twelve) + 1
+    bomb = struct.pack("<3I", 500_000_000, 1, len(packed)) + packed
+    yield "bomb.fbx", fbx[:start] + bomb + fbx[start + 12 :]
+    yield "end.fbx", fbx[:27] + b"\xff\xff\xff\x7f" + fbx[31:]
+    yield "own.fbx", fbx[:27] + struct.pack("<I", 27) + fbx[31:]
+    yield "many.e57", _e57((b'recordCount="4"', b'recordCount="4000000000000000000"'))
+    yield "billions.e57", _e57((b'recordCount="4"', b'recordCount="4000000000"'))
+    yield "far.e57", _e57((b'fileOffset="48"', b'fileOffset="999999999999999"'))
+    yield "own xml.e57", _e57((b'fileOffset="48"', b'fileOffset="160"'))
+    yield "nan.e57", _e57((b'<w type="Float">1<', b'<w type="Float">nan<'))
+    yield "no range.e57", _e57((b'minimum="0" maximum="255"', b'minimum="255" maximum="0"'))
     yield "far.3mf", _with_mesh(made.threemf_mesh().replace('v1="0"', 'v1="99999999999999999999"'))
     yield "nan.3mf", _with_mesh(made.threemf_mesh().replace('x="10"', 'x="nan"'))
     yield "nan.xyz", b"nan nan nan\ninf 0 0\n"
@@ -130,6 +192,11 @@ def nested() -> Iterator[tuple[str, bytes]]:
         yield f"encrypted.{extension}", _encrypted(made.every_model()[f"a.{extension}"])
         yield f"size.{extension}", _lying(made.every_model()[f"a.{extension}"])
     yield "zip.3mf", made.threemf(made.threemf())
+    first, top = b"<![CDATA[first]]>", b"<e57Root"
+    yield "laughs.e57", _e57((top, _LAUGHS + top), (first, b"&k;"))
+    yield "entity.e57", _e57((top, _OUTSIDE + top), (first, b"&k;"))
+    inner = b'<a type="Structure">' * deep + b"</a>" * deep
+    yield "deep.e57", _e57((b'<coordinateMetadata type="String"/>', inner))
     yield "nothing.3mf", _zip({})
     yield "nothing.usdz", _zip({})
     yield "other.usdz", _zip({"readme.txt": b"hello"})

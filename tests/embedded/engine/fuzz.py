@@ -15,7 +15,7 @@ from pathlib import Path
 from shared.embedded.converter import Converter
 from shared.embedded.engine.job import Job, Limits, Output
 from tests.embedded.engine import made
-from tests.embedded.engine.corpus import flipped
+from tests.embedded.engine.corpus import flipped, resealed, unsealed
 
 _LIMITS = Limits(memory_mb=1000, cpu_seconds=10, wall_seconds=15, output_mb=50)
 _CRASHED = "converter-crashed"
@@ -54,10 +54,12 @@ def mutated(name: str, seed: int) -> bytes:
     """The same damage for the same name and seed."""
     data = made.every_model()[name]
     chance = random.Random(f"{name} {seed}")
+    sealed = name.endswith(".e57") and chance.random() < 0.8
+    data = unsealed(data) if sealed else data
     for _ in range(chance.randint(1, 3)):
         if len(data) > 1:
             data = chance.choice(_WAYS)(data, chance)
-    return data
+    return resealed(data) if sealed else data
 
 
 def _job(folder: Path, name: str, seed: int) -> Job:

@@ -15,7 +15,7 @@ import numpy as np
 import pye57
 
 from tests.embedded.engine.shapes import ascii_stl, glb, sphere, triangle
-from tests.embedded.models import obj
+from tests.embedded.models import obj, png
 
 DATA = Path(__file__).parent / "data"
 POINTS = [(0, 0, 0), (10, 0, 0), (0, 10, 0), (0, 0, 10)]
@@ -116,6 +116,87 @@ def threeds(texture: str = "") -> bytes:
     red = _chunk(0xA020, _chunk(0x0011, bytes((255, 0, 0))))
     material = _chunk(0xAFFF, _chunk(0xA000, b"skin\0"), red, image)
     return _chunk(0x4D4D, _chunk(0x3D3D, material, _chunk(0x4000, b"tetra\0", mesh)))
+
+
+#: Of an FBX: a node's name, its values, its children.
+_Fbx = tuple[str, list[Any], list[Any]]
+
+
+def fbx(texture: bytes = b"", named: str = "") -> bytes:
+    """A tetrahedron in centimetres, binary, perhaps with a picture, inside or by its name."""
+    mesh, node, skin, image, video = (np.int64(2**40 + number) for number in range(5))
+    corners = [corner for a, b, c in FACES for corner in (a, b, ~c)]
+    centimetres = [_property("UnitScaleFactor", "double", 1.0)]
+    uvs: list[_Fbx] = [("UV", [[0.0, 0.0, 1.0, 0.0, 0.0, 1.0]], []), ("UVIndex", [[0, 1, 2] * 4], [])]
+    uvs += [("MappingInformationType", ["ByPolygonVertex"], [])]
+    uvs += [("ReferenceInformationType", ["IndexToDirect"], [])]
+    skins: list[_Fbx] = [("MappingInformationType", ["AllSame"], []), ("Materials", [[0]], [])]
+    skins += [("ReferenceInformationType", ["IndexToDirect"], [])]
+    layers: list[_Fbx] = [
+        ("LayerElement", [], [("Type", [type_], []), ("TypedIndex", [0], [])])
+        for type_ in ("LayerElementUV", "LayerElementMaterial")
+    ]
+    geometry: list[_Fbx] = [("Vertices", [np.array(POINTS, np.float64).ravel().tolist()], [])]
+    geometry += [("PolygonVertexIndex", [corners], []), ("LayerElementUV", [0], uvs)]
+    geometry += [("LayerElementMaterial", [0], skins), ("Layer", [0], layers)]
+    objects: list[_Fbx] = [
+        ("Geometry", [mesh, "tetra\0\1Geometry", "Mesh"], geometry),
+        (
+            "Model",
+            [node, "tetra\0\1Model", "Mesh"],
+            [("Properties70", [], [_property("Lcl Translation", "Lcl Translation", 0.0, 0.0, 5.0)])],
+        ),
+        (
+            "Material",
+            [skin, "skin\0\1Material", ""],
+            [("Properties70", [], [_property("DiffuseColor", "Color", 1.0, 0.0, 0.0)])],
+        ),
+    ]
+    ties: list[list[Any]] = [["OO", node, np.int64(0)], ["OO", mesh, node], ["OO", skin, node]]
+    if texture or named:
+        paths: list[_Fbx] = [(key, [named or "picture.png"], []) for key in ("RelativeFilename", "FileName")]
+        content = [*paths, ("Content", [texture], [])]
+        objects += [("Video", [video, "picture\0\1Video", "Clip"], content)]
+        objects += [("Texture", [image, "picture\0\1Texture", ""], paths)]
+        ties += [["OO", video, image], ["OP", image, skin, "DiffuseColor"]]
+    out = b"Kaydara FBX Binary  \0\x1a\0" + struct.pack("<I", 7400)
+    tops: list[_Fbx] = [
+        ("FBXHeaderExtension", [], [("FBXVersion", [7400], [])]),
+        ("GlobalSettings", [], [("Properties70", [], centimetres)]),
+        ("Objects", [], objects),
+        ("Connections", [], [("C", tie, []) for tie in ties]),
+    ]
+    for top in tops:
+        out += _fbx_node(len(out), *top)
+    return out + bytes(13)
+
+
+def _property(name: str, type_: str, *values: float) -> _Fbx:
+    return ("P", [name, type_, "", "", *values], [])
+
+
+def _fbx_node(at: int, name: str, values: list[Any], children: list[_Fbx]) -> bytes:
+    """A node that starts at byte ``at`` of its file, which is what its end is counted from."""
+    written = [_fbx_value(value) for value in values]
+    head = struct.pack("<2IB", len(written), sum(map(len, written)), len(name)) + name.encode()
+    body = head + b"".join(written)
+    for child in children:
+        body += _fbx_node(at + 4 + len(body), *child)
+    body += bytes(13 if children else 0)
+    return struct.pack("<I", at + 4 + len(body)) + body
+
+
+def _fbx_value(value: Any) -> bytes:
+    if isinstance(value, str | bytes):
+        data = value.encode() if isinstance(value, str) else value
+        return (b"S" if isinstance(value, str) else b"R") + struct.pack("<I", len(data)) + data
+    if isinstance(value, list):
+        kind = "d" if isinstance(value[0], float) else "i"
+        body = struct.pack(f"<{len(value)}{kind}", *value)
+        return kind.encode() + struct.pack("<3I", len(value), 0, len(body)) + body
+    if isinstance(value, float):
+        return b"D" + struct.pack("<d", value)
+    return b"L" + struct.pack("<q", value) if isinstance(value, np.int64) else b"I" + struct.pack("<i", value)
 
 
 _3MF = "http://schemas.microsoft.com/3dmanufacturing"
@@ -277,12 +358,14 @@ def xyz() -> bytes:
 
 @cache
 def every_model() -> dict[str, bytes]:
-    """A valid model of every format but E57, by file name."""
+    """A valid model of every format, by file name."""
     return {
         "a.3ds": threeds(),
         "a.3mf": threemf(),
         "a.dae": dae(),
         "a.dxf": dxf(),
+        "a.e57": (DATA / "points.e57").read_bytes(),
+        "a.fbx": fbx(png(side=2)),
         "a.glb": glb(*triangle()),
         "a.ifc": ifc(),
         "a.igs": (DATA / "box.igs").read_bytes(),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.embedded.engine import images
+from shared.embedded.engine import images, pillow
 from shared.embedded.engine.images import UnreadableImage
 from tests.embedded.models import png
 
@@ -26,13 +26,13 @@ def test_png_and_jpeg_stay_as_they_are() -> None:
 def test_other_pictures_become_png(format_: str) -> None:
     data, mime = images.for_gltf(_encoded(np.full((4, 4, 3), 90), "RGB", format_))
     assert mime == images.mime_of(data) == "image/png"
-    assert images.pixels(data, 64)[0, 0, :3] == pytest.approx([90] * 3, abs=3)
+    assert pillow.pixels(data, 64)[0, 0, :3] == pytest.approx([90] * 3, abs=3)
 
 
 @pytest.mark.parametrize("data", [b"", b"text", png()[:40] + b"\0" * 30, b"BM" + bytes(60)])
 def test_what_is_no_picture_is_said_to_be_none(data: bytes) -> None:
     with pytest.raises(UnreadableImage):
-        images.pixels(data, 64)
+        pillow.pixels(data, 64)
 
 
 def test_a_picture_of_too_many_pixels_is_not_decoded() -> None:
@@ -41,29 +41,29 @@ def test_a_picture_of_too_many_pixels_is_not_decoded() -> None:
     # The check sum of the changed header, so that only its size is wrong with it.
     header[29:33] = zlib.crc32(header[12:29]).to_bytes(4, "big")
     with pytest.raises(UnreadableImage, match="20000 x 20000"):
-        images.pixels(bytes(header), 64)
+        pillow.pixels(bytes(header), 64)
 
 
 def test_large_pictures_are_reduced() -> None:
-    assert images.pixels(_encoded(np.zeros((300, 200, 3)), "RGB"), 100).shape == (100, 67, 4)
+    assert pillow.pixels(_encoded(np.zeros((300, 200, 3)), "RGB"), 100).shape == (100, 67, 4)
 
 
 def test_a_grey_height_map_becomes_normals_and_a_normal_map_stays() -> None:
     ramp = np.tile(np.arange(64) * 4, (64, 1))
-    data, _ = images.as_normal_map(_encoded(ramp, "L"))
-    x, y, z = images.pixels(data, 64)[32, 32, :3].astype(int)
+    data, _ = pillow.as_normal_map(_encoded(ramp, "L"))
+    x, y, z = pillow.pixels(data, 64)[32, 32, :3].astype(int)
     assert x < 128 and y == 128 and z > 200  # a slope that rises to the right leans to the left
     normals = _encoded(np.full((8, 8, 3), (128, 128, 255)), "RGB")
-    assert images.as_normal_map(normals) == (normals, "image/png")
+    assert pillow.as_normal_map(normals) == (normals, "image/png")
 
 
 def test_a_mask_becomes_the_opacity() -> None:
     mask = _encoded([[0, 255], [255, 255]], "L")
-    data, _ = images.with_alpha(png((10, 20, 30), side=2), mask)
-    assert images.has_alpha(data) and not images.has_alpha(png())
-    assert images.pixels(data, 8)[0, :, 3].tolist() == [0, 255]
+    data, _ = pillow.with_alpha(png((10, 20, 30), side=2), mask)
+    assert pillow.has_alpha(data) and not pillow.has_alpha(png())
+    assert pillow.pixels(data, 8)[0, :, 3].tolist() == [0, 255]
 
 
 def test_raw_pixels_become_a_png() -> None:
-    data = images.from_bgra(bytes([1, 2, 3, 255]) * 6, 3, 2)
-    assert images.pixels(data, 8)[1, 2].tolist() == [3, 2, 1, 255]
+    data = pillow.from_bgra(bytes([1, 2, 3, 255]) * 6, 3, 2)
+    assert pillow.pixels(data, 8)[1, 2].tolist() == [3, 2, 1, 255]

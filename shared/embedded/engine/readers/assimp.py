@@ -1,18 +1,17 @@
 """assimp's scene -> ours, for every format that assimp reads."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from shared.embedded.engine.faults import corrupt
 from shared.embedded.engine.files import InputFolder
-from shared.embedded.engine.images import from_bgra
 from shared.embedded.engine.job import Warning_
 from shared.embedded.engine.readers import assimp_library as ai
 from shared.embedded.engine.readers.textures import Textures
 from shared.embedded.engine.scene import (
     MAX_DEPTH,
+    Imported,
     Kind,
     Material,
     Mesh,
@@ -31,15 +30,6 @@ _KINDS: dict[int, tuple[Kind, int]] = {
 # What assimp's texture semantics are used for.
 _DIFFUSE, _AMBIENT, _EMISSIVE, _HEIGHT, _NORMALS, _OPACITY, _LIGHTMAP = 1, 3, 4, 5, 6, 8, 10
 _BASE_COLOR, _EMISSION_COLOR, _OCCLUSION = 12, 14, 17
-
-
-@dataclass(slots=True)
-class Imported:
-    """``metadata`` is the file's own, of plain types."""
-
-    scene: Scene
-    warnings: list[Warning_]
-    metadata: dict[str, object] = field(default_factory=dict)
 
 
 def read(
@@ -85,6 +75,8 @@ def _embedded(source: ai.Scene) -> dict[str, bytes]:
             continue
         if texture.height:
             texels = ai.copied(texture.data, texture.width * texture.height * 4)
+            from shared.embedded.engine.pillow import from_bgra
+
             content = from_bgra(texels, texture.width, texture.height)
         else:
             content = ai.copied(texture.data, texture.width)

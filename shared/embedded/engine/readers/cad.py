@@ -4,10 +4,12 @@ Neither format states an up axis, so the file's own axes are kept."""
 
 from typing import Literal
 
-import cascadio
-
 from shared.embedded.engine.document import Document, Json, split_glb
 from shared.embedded.engine.faults import corrupt
+from shared.embedded.engine.libraries import hidden
+
+with hidden("trimesh"):  # which cascadio extends
+    import cascadio
 
 #: How far the triangles may be from the true surface, in millimetres, and by angle, in radians.
 _DEFLECTION_MM, _DEFLECTION_RADIANS = 0.1, 0.5

@@ -5,7 +5,7 @@ import numpy as np
 from shared.embedded.engine.files import InputFolder
 from shared.embedded.engine.job import Warning_
 from shared.embedded.engine.readers import assimp
-from shared.embedded.engine.readers.assimp import Imported
+from shared.embedded.engine.scene import Imported
 
 # Without this, assimp makes several helper nodes of each node that has a pivot.
 _PROPERTIES = {"IMPORT_FBX_PRESERVE_PIVOTS": 0}

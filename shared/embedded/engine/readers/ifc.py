@@ -8,9 +8,8 @@ import ifclite_geom
 import numpy as np
 
 from shared.embedded.engine.faults import corrupt
-from shared.embedded.engine.readers.assimp import Imported
 from shared.embedded.engine.readers.clouds import centred
-from shared.embedded.engine.scene import Material, Mesh, Node, Primitive, Scene, linear, upright
+from shared.embedded.engine.scene import Imported, Material, Mesh, Node, Primitive, Scene, linear, upright
 
 #: Volumes that stand for air: drawn, they would hide the building.
 _UNSEEN = frozenset({"IfcSpace", "IfcOpeningElement", "IfcOpeningStandardCase", "IfcVirtualElement"})

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from shared.embedded.engine.files import InputFolder
 from shared.embedded.engine.job import Warning_
 from shared.embedded.engine.readers import obj_text, polygons
-from shared.embedded.engine.readers.assimp import Imported
 from shared.embedded.engine.readers.clouds import centred
 from shared.embedded.engine.readers.mtl import Library
 from shared.embedded.engine.readers.obj_text import Elements, Model, State
-from shared.embedded.engine.scene import Kind, Matrix, Mesh, Node, Primitive, Scene, linear
+from shared.embedded.engine.scene import Imported, Kind, Matrix, Mesh, Node, Primitive, Scene, linear
 
 _ROUNDS = 6
 

@@ -7,9 +7,8 @@ import numpy as np
 from shared.embedded.engine.faults import corrupt
 from shared.embedded.engine.files import InputFolder
 from shared.embedded.engine.readers import assimp
-from shared.embedded.engine.readers.assimp import Imported
 from shared.embedded.engine.readers.xml_depth import check_depth
-from shared.embedded.engine.scene import drop_unused_materials
+from shared.embedded.engine.scene import Imported, drop_unused_materials
 
 _DAE_UNIT = re.compile(rb"<unit\b[^>]*?\bmeter\s*=\s*[\"']([\d.eE+-]+)")
 _UNITS = {0.001: "mm", 0.01: "cm", 1.0: "m", 0.0254: "in", 0.3048: "ft", 0.9144: "yd", 1000.0: "km"}

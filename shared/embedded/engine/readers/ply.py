@@ -4,7 +4,7 @@ import re
 
 from shared.embedded.engine.files import InputFolder
 from shared.embedded.engine.readers import assimp
-from shared.embedded.engine.readers.assimp import Imported
+from shared.embedded.engine.scene import Imported
 
 _FACES = re.compile(rb"^element[ \t]+(face|tristrips)[ \t]+0*[1-9]", re.MULTILINE)
 

@@ -3,15 +3,7 @@
 from collections.abc import Callable
 
 from shared.embedded.engine.files import InputFolder
-from shared.embedded.engine.images import (
-    UnreadableImage,
-    as_normal_map,
-    for_gltf,
-    has_alpha,
-    metallic_roughness,
-    rough,
-    with_alpha,
-)
+from shared.embedded.engine.images import UnreadableImage, for_gltf
 from shared.embedded.engine.job import Warning_
 from shared.embedded.engine.scene import Image
 
@@ -35,6 +27,8 @@ class Textures:
 
     def normals(self, reference: str, material: str) -> int | None:
         """A normal map; a grey height map is turned into one."""
+        from shared.embedded.engine.pillow import as_normal_map
+
         return self._add(("normals", reference), reference, material, as_normal_map)
 
     def cut_out(self, reference: str, mask: str, material: str) -> int | None:
@@ -42,6 +36,8 @@ class Textures:
         found = self._find(mask)
         if mask == reference or found is None:
             return self.color(reference, material)
+        from shared.embedded.engine.pillow import with_alpha
+
         return self._add(("cut", reference, mask), reference, material, lambda data: with_alpha(data, found))
 
     def metallic_roughness(
@@ -59,16 +55,22 @@ class Textures:
         key = ("metallic-roughness", *(rough or ("", "")), *(metal or ("", "")))
         if first is None and second is None:
             return self._add(key, named[0], material, for_gltf)
+        from shared.embedded.engine.pillow import metallic_roughness
+
         here = named[0] if first is not None or rough is None else (metal or named)[0]
         return self._add(key, here, material, lambda _: metallic_roughness(first, second))
 
     def shininess(self, reference: str, exponent: float, material: str) -> int | None:
         """A picture of how far highlights have ``exponent``, as one of roughness."""
+        from shared.embedded.engine.pillow import rough
+
         key = ("shininess", reference, str(exponent))
         return self._add(key, reference, material, lambda data: rough(data, exponent))
 
     def has_alpha(self, index: int) -> bool:
         """Whether a picture that was added has pixels that are not opaque."""
+        from shared.embedded.engine.pillow import has_alpha
+
         try:
             return has_alpha(self.images[index].data)
         except UnreadableImage:

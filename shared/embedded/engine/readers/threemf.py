@@ -13,11 +13,11 @@ from shared.embedded.engine.faults import corrupt
 from shared.embedded.engine.files import InputFolder
 from shared.embedded.engine.job import Warning_
 from shared.embedded.engine.readers import threemf_xml as xml
-from shared.embedded.engine.readers.assimp import Imported
 from shared.embedded.engine.readers.package import Package
 from shared.embedded.engine.readers.textures import Textures
 from shared.embedded.engine.scene import (
     Floats,
+    Imported,
     Indices,
     Material,
     Mesh,

@@ -10,10 +10,9 @@ from tinyusdz import tydra
 from shared.embedded.engine.faults import corrupt
 from shared.embedded.engine.files import InputFolder
 from shared.embedded.engine.job import Warning_
-from shared.embedded.engine.readers.assimp import Imported
 from shared.embedded.engine.readers.package import Package
 from shared.embedded.engine.readers.textures import Textures
-from shared.embedded.engine.scene import MAX_DEPTH, Material, Mesh, Node, Primitive, Scene, upright
+from shared.embedded.engine.scene import MAX_DEPTH, Imported, Material, Mesh, Node, Primitive, Scene, upright
 
 _PACKAGE = b"PK\x03\x04"
 _CENTIMETRE = 0.01  # what a stage without metersPerUnit means, by the specification

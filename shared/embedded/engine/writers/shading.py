@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.embedded.engine.document import Document, Json
-from shared.embedded.engine.images import UnreadableImage, pixels
+from shared.embedded.engine.images import UnreadableImage
+from shared.embedded.engine.pillow import pixels
 from shared.embedded.engine.readers.gltf import sources
 from shared.embedded.engine.scene import Floats, linear
 from shared.embedded.engine.writers.geometry import Geometry, texture_slot

@@ -11,7 +11,7 @@ from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.embedded.engine import images
+from shared.embedded.engine import pillow
 from shared.embedded.engine.decode import Part
 from shared.embedded.engine.document import Document
 from shared.embedded.engine.scene import Floats
@@ -45,7 +45,7 @@ def write(document: Document, parts: Iterable[Part], path: Path, width: int, hei
     image = Image.fromarray(picture, "RGBA")
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-    images.save(image, path)
+    pillow.save(image, path)
 
 
 def scale(source: Path, path: Path, width: int, height: int) -> None:

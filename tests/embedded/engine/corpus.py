@@ -103,6 +103,22 @@ def enormous() -> Iterator[tuple[str, bytes]]:
     yield "negative.x3d", made.x3d().replace(b"0 2 1 -1", b"-9 2 1 -1")
     yield "far.ply", made.ply().replace(b"3 0 2 1", b"3 4000000000 2 1")
     yield "far.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 4000000000\nf 1 2 -4000000000\n"
+    yield "long line.obj", b"v 0 0 0\n" * 3 + b"f" + b" 1 2 3" * 2_000_000
+    yield (
+        "many groups.obj",
+        b"v 0 0 0\nv 1 0 0\nv 0 1 0\n"
+        + b"".join(b"g %d\nusemtl %d\nf 1 2 3\n" % (number, number) for number in range(500)),
+    )
+    yield (
+        "many normals.obj",
+        b"v 0 0 0\nv 1 0 0\nv 0 1 0\n"
+        + b"vn 0 0 1\n" * 2_000
+        + b"".join(b"f 1//%d 2//%d 3//1\n" % (number, number) for number in range(1, 2_001)),
+    )
+    yield "continued.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3" + b" \\\n" * 200_000
+    yield "crossed polygon.obj", b"".join(
+        b"v %d %d 0\n" % (number * 7919 % 2003, number * 104729 % 1999) for number in range(2000)
+    ) + b"f " + b" ".join(b"%d" % number for number in range(1, 2001))  # fmt: skip
     yield "huge numbers.obj", b"v 1e400 0 0\nv 1e39 0 0\nv nan inf 1\nf 1 2 3\n"
     yield (
         "far.usda",

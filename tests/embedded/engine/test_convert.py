@@ -62,7 +62,7 @@ _MODELS = {
     "iges/as1_pe_203.igs": Expected(16512, 0, (5.08, 2.2098, 3.81), 91.38357),
     "las/autzen_trim.laz": Expected(110000, 0, (358.889808, 34.8234, 171.510960)),
     "las/simple1_4.las": Expected(22600, 0, (225.0, 210.0, 99.0)),
-    "obj/box-complex-material/box-complex-material.obj": Expected(12, 4),
+    "obj/box-complex-material/box-complex-material.obj": Expected(12, 6),
     "obj/box-subdirectories/box-textured.obj": Expected(12, 1),
     "obj/chair_model.obj": Expected(12756, 0),
     "obj/fuze/fuze.obj": Expected(1000, 1),

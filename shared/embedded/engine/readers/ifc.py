@@ -14,11 +14,9 @@ from shared.embedded.engine.scene import Imported, Material, Mesh, Node, Primiti
 #: Volumes that stand for air: drawn, they would hide the building.
 _UNSEEN = frozenset({"IfcSpace", "IfcOpeningElement", "IfcOpeningStandardCase", "IfcVirtualElement"})
 # What holds what: of an aggregate the whole comes before its parts, of a storey the elements first.
-_AGGREGATES = re.compile(
-    rb"IFCREL(?:AGGREGATES|NESTS)\s*\([^;]*?,\s*#(\d+)\s*,\s*\(([^)]*)\)\s*\)\s*;", re.IGNORECASE
-)
+_AGGREGATES = re.compile(rb"IFCREL(?:AGGREGATES|NESTS)\s*\([^;]*?,\s*#(\d+)\s*,\s*\(([^)]*)\)\s*\)\s*;")
 _CONTAINED = re.compile(
-    rb"IFCRELCONTAINEDINSPATIALSTRUCTURE\s*\([^;]*?\(([#\d,\s]*)\)\s*,\s*#(\d+)\s*\)\s*;", re.IGNORECASE
+    rb"IFCRELCONTAINEDINSPATIALSTRUCTURE\s*\([^;]*?\(([#\d,\s]*)\)\s*,\s*#(\d+)\s*\)\s*;"
 )
 _REFERENCE = re.compile(rb"#(\d+)")
 _DEEPEST = 100
@@ -99,6 +97,7 @@ def _extras(element: Mapping[str, Any], entity: Mapping[str, Any] | None) -> dic
 def _parents(data: bytes) -> dict[int, int]:
     """The entity that each is a part of, or contained in."""
     parents: dict[int, int] = {}
+    data = data.upper()  # a search that ignores case looks at every letter
     for found in _CONTAINED.finditer(data):
         for part in _REFERENCE.findall(found[1]):
             parents.setdefault(int(part), int(found[2]))

@@ -23,8 +23,7 @@ _Statements = dict[str, str]
 
 
 class Library:
-    """The materials of an OBJ's material files, each made when it is asked for: what no element uses is
-    left out, and its textures with it."""
+    """The materials of an OBJ's material files, those that it uses first."""
 
     def __init__(self, files: InputFolder, *, gamma: bool) -> None:
         """``gamma`` says that colours are sRGB-encoded."""
@@ -69,6 +68,11 @@ class Library:
             self.materials.append(self._material(name, statements, folder))
             self._placements.append(_placement(statements.get("map_kd", "")))
         return self._made[name]
+
+    def make_all(self) -> None:
+        """Make the materials that were not asked for, too."""
+        for name in self._known:
+            self.index(name)
 
     def placed(self, texcoords: Floats, index: int | None) -> Floats:
         """Texture coordinates (n, 2) from the bottom left, with the scale and shift of the material's

@@ -36,6 +36,7 @@ def read(data: bytes, files: InputFolder, *, gamma_material: bool, gamma_vertex:
         model.colors[:, :3] = linear(model.colors[:, :3])
     builder = _Builder(model, library, files.model.stem)
     scene = builder.scene()
+    library.make_all()
     scene.materials, scene.images = library.materials, library.images
     return Imported(scene, [*library.warnings, *builder.warnings])
 
@@ -110,11 +111,11 @@ class _Builder:
         if not self._model.elements and len(self._model.positions):
             scene.meshes.append(Mesh(self._stem, [self._cloud()]))
             node("", "").mesh = 0
-        scene.roots = tops
+        root = Node("", children=tops)
         if self._middle.any():
-            matrix = np.eye(4)
-            matrix[:3, 3] = self._middle
-            scene.roots = [Node("", matrix, children=tops)]
+            root.matrix = np.eye(4)
+            root.matrix[:3, 3] = self._middle
+        scene.roots = [root]
         return scene
 
     def _sorted(self) -> Iterator[_Same]:

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from xml.parsers import expat
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.embedded.engine.faults import corrupt
+from shared.embedded.engine.readers.threemf_runs import Run, pieces
 from shared.embedded.engine.scene import Floats, Indices, Matrix
 
 _COLOR = re.compile(r"#([0-9A-Fa-f]{6})([0-9A-Fa-f]{2})?\Z")
@@ -82,7 +85,13 @@ def parse(content: bytes) -> Model:
     parser.CharacterDataHandler = reader.text
     parser.StartDoctypeDeclHandler = _no_doctype
     try:
-        parser.Parse(content, True)
+        for piece in pieces(content):
+            if isinstance(piece, Run):
+                if not reader.take(piece):
+                    parser.Parse(piece.content, False)
+            else:
+                parser.Parse(piece, False)
+        parser.Parse(b"", True)
     except expat.ExpatError as error:
         raise corrupt(f"the XML of the 3MF is broken ({error})") from None
     except (LookupError, ValueError, OverflowError) as error:
@@ -95,18 +104,21 @@ def _no_doctype(*_: object) -> None:
 
 
 class _Reader:
-    """Called for each element; ``vertex`` and ``triangle`` are called a hundred thousand times."""
+    """Called for each element, or for a run of them."""
 
     def __init__(self) -> None:
         self.model = Model()
         self._id = ""
         self._object: Object | None = None
         self._default = ("", "0")
-        self._vertices: list[str] = []
+        self._vertices = _Table(3)
+        self._coordinates = _Table(2)
         self._triangles: list[str] = []
         self._painted: list[tuple[int, str, str, str, str]] = []
+        self._groups: dict[str, int] = {}
+        # Triangles so far: corners (n, 3), groups (n,) and properties (n, 3).
+        self._done: list[tuple[Indices, Indices, Indices]] = []
         self._colors: list[tuple[float, float, float, float]] = []
-        self._coordinates: list[str] = []
         self._titled = False
         # Prefixes are the writer's choice: a name is looked up once by what follows its colon.
         self._starts: dict[str, Callable[[Attributes], None] | None] = {
@@ -149,7 +161,7 @@ class _Reader:
             case "texture2dgroup":
                 group = self.model.groups[self._id]
                 assert isinstance(group, Coordinates)
-                group.coordinates = _numbers(self._coordinates, 2)
+                group.coordinates = self._coordinates.taken()
             case "metadata":
                 self._titled = False
 
@@ -167,10 +179,11 @@ class _Reader:
         self._id = attributes["id"]
         self._object = Object(attributes.get("name", ""), attributes.get("partnumber", ""))
         self._default = (attributes.get("pid", ""), attributes.get("pindex", "0"))
-        self._vertices, self._triangles, self._painted = [], [], []
+        self._vertices, self._triangles, self._painted, self._done = _Table(3), [], [], []
+        self._groups = {self._default[0]: 0}
 
     def _vertex(self, attributes: Attributes) -> None:
-        self._vertices += (attributes["x"], attributes["y"], attributes["z"])
+        self._vertices.texts += (attributes["x"], attributes["y"], attributes["z"])
 
     def _triangle(self, attributes: Attributes) -> None:
         if len(attributes) > 3 and ("p1" in attributes or "pid" in attributes):
@@ -180,27 +193,65 @@ class _Reader:
             self._painted.append((len(self._triangles) // 3, group, first, second, third))
         self._triangles += (attributes["v1"], attributes["v2"], attributes["v3"])
 
+    def take(self, run: Run) -> bool:
+        """Take many elements at a time; False if they must be read one by one, to find out what is wrong."""
+        needed = {"vertex": ("x", "y", "z"), "tex2coord": ("u", "v")}.get(run.element, ("v1", "v2", "v3"))
+        if not run.values.keys() >= set(needed):
+            return False
+        table: NDArray[Any] = np.column_stack([run.values[name] for name in needed])
+        match run.element:
+            case "vertex":
+                self._vertices.add(table)
+            case "tex2coord":
+                self._coordinates.add(table)
+            case _:
+                self._take_triangles(_bounded(table), run.values)
+        return True
+
+    def _take_triangles(self, corners: Indices, values: Mapping[str, NDArray[Any]]) -> None:
+        group, properties = self._unpainted(len(corners))
+        if "pid" in values:
+            pids, which = np.unique(values["pid"], return_inverse=True)
+            group = np.array([self._group(str(pid)) for pid in pids.tolist()], np.uint32)[which]
+        if "pid" in values or "p1" in values:
+            if "p1" in values:
+                properties[:] = _bounded(values["p1"])[:, None]
+            for column, name in ((1, "p2"), (2, "p3")):
+                if name in values:
+                    properties[:, column] = _bounded(values[name])
+        self._finish_triangles()
+        self._done.append((corners, group, properties))
+
+    def _group(self, id_: str) -> int:
+        return self._groups.setdefault(id_, len(self._groups))
+
+    def _unpainted(self, count: int) -> tuple[Indices, Indices]:
+        """The groups and properties of triangles that say none."""
+        return np.zeros(count, np.uint32), np.full((count, 3), int(self._default[1]), np.uint32)
+
+    def _finish_triangles(self) -> None:
+        """Those that came one by one, as arrays."""
+        corners = _indices(self._triangles).reshape(-1, 3)
+        group, properties = self._unpainted(len(corners))
+        if self._painted:
+            which = np.array([one[0] for one in self._painted])
+            group[which] = [self._group(one[1]) for one in self._painted]
+            properties[which] = _indices([number for one in self._painted for number in one[2:]]).reshape(
+                -1, 3
+            )
+        self._done.append((corners, group, properties))
+        self._triangles, self._painted = [], []
+
     def _end_object(self) -> None:
         made, self._object = self._object, None
         if made is None:
             return
-        made.vertices = _numbers(self._vertices, 3)
-        made.triangles = _indices(self._triangles).reshape(-1, 3)
-        count = len(made.triangles)
-        group, index = self._default
-        made.groups = [group]
-        made.group = np.zeros(count, np.uint32)
-        made.properties = np.full((count, 3), int(index), np.uint32)
-        if self._painted:
-            known = {group: 0}
-            for one in self._painted:
-                known.setdefault(one[1], len(known))
-            made.groups = list(known)
-            which = np.array([one[0] for one in self._painted])
-            made.group[which] = [known[one[1]] for one in self._painted]
-            made.properties[which] = _indices(
-                [number for one in self._painted for number in one[2:]]
-            ).reshape(-1, 3)
+        self._finish_triangles()
+        made.vertices = self._vertices.taken()
+        made.triangles, made.group, made.properties = (
+            np.concatenate(blocks) for blocks in zip(*self._done, strict=True)
+        )
+        made.groups = list(self._groups)
         self.model.objects[self._id] = made
 
     def _component(self, attributes: Attributes) -> None:
@@ -231,20 +282,41 @@ class _Reader:
         self.model.textures[attributes["id"]] = attributes["path"]
 
     def _begin_coordinates(self, attributes: Attributes) -> None:
-        self._id, self._coordinates = attributes["id"], []
+        self._id, self._coordinates = attributes["id"], _Table(2)
         self.model.groups[self._id] = Coordinates(attributes["texid"])
 
     def _coordinate(self, attributes: Attributes) -> None:
-        self._coordinates += (attributes["u"], attributes["v"])
+        self._coordinates.texts += (attributes["u"], attributes["v"])
 
 
-def _numbers(texts: list[str], width: int) -> Floats:
-    return np.array(list(map(float, texts)), np.float64).astype(np.float32).reshape(-1, width)
+class _Table:
+    """Rows of numbers: ``texts`` come one by one, others in blocks (n, width)."""
+
+    def __init__(self, width: int) -> None:
+        self.texts: list[str] = []
+        self._width = width
+        self._blocks: list[Floats] = []
+
+    def add(self, block: NDArray[np.float64]) -> None:
+        if self.texts:
+            values = np.array(list(map(float, self.texts)), np.float64)
+            self.texts = []
+            self.add(values.reshape(-1, self._width))
+        with np.errstate(over="ignore"):  # to infinity, which is left out later
+            self._blocks.append(block.astype(np.float32))
+
+    def taken(self) -> Floats:
+        """All rows."""
+        self.add(np.zeros((0, self._width)))
+        return np.concatenate(self._blocks)
 
 
 def _indices(texts: list[str]) -> Indices:
-    """Whole numbers; one that is no index becomes one that no list is long enough for."""
-    values = np.array(list(map(int, texts)), np.int64)
+    return _bounded(np.array([max(min(int(text), _NOWHERE), -1) for text in texts], np.int64))
+
+
+def _bounded(values: NDArray[np.int64]) -> Indices:
+    """One that is no index becomes one that no list is long enough for."""
     return np.where((values < 0) | (values > _NOWHERE), _NOWHERE, values).astype(np.uint32)
 
 

@@ -127,3 +127,126 @@ async def test_triangles_with_numbers_that_are_none_are_left_out_with_a_warning(
     assert result.statistics["triangles"] == 1
     assert [warning.code for warning in result.warnings] == ["invalid-geometry"]
     assert gltf_validate(bench.output / "out.glb")["issues"]["numErrors"] == 0
+
+
+async def test_names_are_kept_whole_and_groups_are_parts_of_their_object(bench: Bench) -> None:
+    text = b"v 0 0 0\nv 1 0 0\nv 0 1 0\no left door\nf 1 2 3\ng window pane\nf 1 2 3\no empty one\n"
+    await bench.good({"car.obj": text})
+    nodes = bench.json()["nodes"]
+    (top,) = bench.json()["scenes"][0]["nodes"]
+    tree = {nodes[one]["name"]: nodes[one] for one in nodes[top]["children"]}
+    assert list(tree) == ["left door", "empty one"]
+    assert [nodes[one]["name"] for one in tree["left door"]["children"]] == ["window pane"]
+    assert "mesh" not in tree["empty one"]
+
+
+async def test_a_model_without_names_is_called_as_its_file(bench: Bench) -> None:
+    await bench.good({"my car.obj": b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"})
+    assert [node["name"] for node in bench.json()["nodes"] if "mesh" in node] == ["my car"]
+
+
+async def test_a_group_that_comes_again_is_the_same_one_with_a_part_for_each_material(bench: Bench) -> None:
+    text = b"v 0 0 0\nv 1 0 0\nv 0 1 0\n"
+    for group in (b"a", b"b", b"a"):
+        for material in (b"red", b"blue"):
+            text += b"g %s\nusemtl %s\nf 1 2 3\n" % (group, material)
+    result = await bench.good({"car.obj": text})
+    assert result.statistics["triangles"] == 6
+    assert [len(mesh["primitives"]) for mesh in bench.json()["meshes"]] == [2, 2]
+    assert [material["name"] for material in bench.json()["materials"]] == ["red", "blue"]
+
+
+async def test_lines_and_points_are_kept(bench: Bench, gltf_validate: Validate) -> None:
+    text = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nv 5 5 5\nf 1 2 3\nl 1 2 3 1\nl 4\np 1 4\n"
+    result = await bench.good({"car.obj": text})
+    assert (result.statistics["triangles"], result.statistics["points"]) == (1, 2)
+    (mesh,) = bench.json()["meshes"]
+    counts = {one["mode"]: bench.json()["accessors"][one["indices"]]["count"] for one in mesh["primitives"]}
+    assert counts == {4: 3, 1: 6, 0: 2}
+    assert gltf_validate(bench.output / "out.glb")["issues"]["numErrors"] == 0
+
+
+async def test_vertices_alone_are_a_cloud(bench: Bench) -> None:
+    result = await bench.good({"car.obj": b"v 0 0 0 1 0 0\nv 1 0 0 0 1 0\nv 0 1 0 0 0 1\n"})
+    assert result.statistics["points"] == 3
+    assert bench.values("out.glb", "COLOR_0").tolist() == [[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 1]]
+
+
+async def test_faces_with_and_without_normals_stay_apart(bench: Bench, gltf_validate: Validate) -> None:
+    text = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvn 0 0 1\nf 1/1/1 2/1/1 3/1/1\nf 1 2 3\nf 1/1 2/1 3\n"
+    await bench.good({"car.obj": text})
+    (mesh,) = bench.json()["meshes"]
+    kept = sorted(sorted(one["attributes"]) for one in mesh["primitives"])
+    assert kept == [["NORMAL", "POSITION", "TEXCOORD_0"], ["POSITION"]]
+    assert gltf_validate(bench.output / "out.glb")["issues"]["numErrors"] == 0
+
+
+async def test_corners_with_the_same_numbers_are_one_vertex(bench: Bench) -> None:
+    """However many corners of one place there are, with however many normals."""
+    fan = "".join(f"f 1/1/{n} 2/{1 + n % 3}/{n} 3/1/1\n" for n in range(1, 31))
+    text = "v 0 0 0\nv 1 0 0\nv 0 1 0\n" + "vt 0 0\n" * 3 + "vn 0 0 1\n" * 30 + fan * 2
+    result = await bench.good({"car.obj": text.encode()})
+    assert (result.statistics["triangles"], result.statistics["vertices"]) == (60, 30 + 30 + 1)
+
+
+async def test_surveyed_coordinates_keep_their_details(bench: Bench) -> None:
+    text = "".join(
+        f"v {x} {y} 0\n" for x, y in ((500000, 5400000), (500000.25, 5400000), (500000, 5400000.125))
+    )
+    result = await bench.good({"car.obj": (text + "f 1 2 3\n").encode()})
+    box = result.statistics["boundingBox"]
+    assert np.subtract(box["max"], box["min"]).tolist() == [0.25, 0.125, 0]
+    assert box["min"] == [500000, 5400000, 0]
+
+
+async def test_what_is_not_kept_is_said(bench: Bench) -> None:
+    text = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\nf 1 2\ncstype bezier\ncurv 0 1 1 2 3\nend\n"
+    result = await bench.good({"car.obj": text})
+    assert {warning.code for warning in result.warnings} == {"invalid-geometry", "dropped-surfaces"}
+
+
+async def test_a_polygon_too_large_to_be_cut_is_filled_with_a_warning(bench: Bench) -> None:
+    around = np.linspace(0, 2 * np.pi, 10_000, endpoint=False)
+    radii = np.where(np.arange(10_000) % 2, 1.0, 2.0)
+    places = zip(radii * np.cos(around), radii * np.sin(around), strict=True)
+    text = "".join(f"v {x:.6f} {y:.6f} 0\n" for x, y in places) + "f " + " ".join(map(str, range(1, 10_001)))
+    result = await bench.good({"car.obj": text.encode()})
+    assert result.statistics["triangles"] == 9_998
+    assert [warning.code for warning in result.warnings] == ["simplified-polygons"]
+
+
+async def test_pictures_of_highlights_are_kept(bench: Bench, gltf_validate: Validate) -> None:
+    text = b"newmtl skin\nNs 50\nmap_Ks a.png\nmap_Ns b.png\n"
+    files = {"car.obj": obj("car.mtl"), "car.mtl": text, "a.png": png(), "b.png": png((9, 9, 9))}
+    result = await bench.good(files)
+    assert result.statistics["textures"] == 2
+    (material,) = bench.json()["materials"]
+    assert "specularColorTexture" in material["extensions"]["KHR_materials_specular"]
+    assert "metallicRoughnessTexture" in material["pbrMetallicRoughness"]
+    assert gltf_validate(bench.output / "out.glb")["issues"]["numErrors"] == 0
+
+
+async def test_a_large_model_agrees_with_an_independent_reader(bench: Bench) -> None:
+    """Triangles, squares and hexagons, with and without a wave, in three groups."""
+    side = 60
+    x, z = np.meshgrid(np.arange(side), np.arange(side))
+    places = np.stack([x, np.sin(x / 5) * np.cos(z / 7) * 3, z], axis=-1).reshape(-1, 3)
+    number = np.arange(side * side).reshape(side, side) + 1
+    square = np.stack([number[:-1, :-1], number[1:, :-1], number[1:, 1:], number[:-1, 1:]], axis=-1).reshape(
+        -1, 4
+    )
+    lines = [f"v {a:.5f} {b:.5f} {c:.5f}" for a, b, c in places]
+    lines += [f"vt {a / side:.5f} {c / side:.5f}" for a, _, c in places]
+    for group, own in enumerate(np.array_split(square, 3)):
+        lines.append(f"g part {group}")
+        for index, corners in enumerate(own.tolist()):
+            cut = [corners] if index % 3 else [corners[:3], [corners[0], *corners[2:]]]
+            lines += ["f " + " ".join(f"{corner}/{corner}" for corner in face) for face in cut]
+    path = bench.input / "wave.obj"
+    path.write_text("\n".join(lines))
+    result = await bench.run(bench.input, "wave.obj")
+    assert result.statistics["triangles"] == 2 * len(square)
+    ours, theirs = (trimesh.load_scene(one).to_mesh() for one in (bench.output / "out.glb", path))
+    assert ours.area == pytest.approx(theirs.area, rel=1e-6)
+    assert ours.bounds == pytest.approx(theirs.bounds, abs=1e-4)
+    assert {node.get("name") for node in bench.json()["nodes"]} >= {"part 0", "part 1", "part 2"}

@@ -1,6 +1,8 @@
 # The only way in: each target does its own set-up, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help run serve test bench bench-engine faults fuzz mutations test-cad
+.PHONY: help run serve test bench bench-engine bench-models bench-package faults fuzz mutations test-cad
+
+.PHONY: help run serve test bench bench-engine bench-models bench-package faults fuzz mutations test-cad
 
 PYTHON := .venv/bin/python
 # By the environment, so that a path may hold any character.
@@ -38,6 +40,15 @@ bench-engine: ## the engine against its peers; MODELS=folder for models of your 
 faults: ## duplicates, deaths, lost replies, outages; N=2000 models for the long run (200)
 	@sh local/setup.sh test
 	N=$(N) $(PYTHON) -m pytest tests/faults --numprocesses auto --dist loadfile -rA --timeout 14400
+
+bench-models: ## convert all models of a folder, compare each with another reader; MODELS=folder
+	@sh local/setup.sh test
+	@cd bench && npm ci --no-audit --no-fund --silent
+	@$(PYTHON) -m bench.models $(MODELS)
+
+bench-package: ## what the deployed package weighs, and what each library adds
+	@sh local/setup.sh test
+	@$(PYTHON) -m bench.package_size
 
 fuzz: ## convert 10,000 damaged models; the engine must live through all of them
 	@sh local/setup.sh test

@@ -1,9 +1,9 @@
 """The engine against its peers on the same models in one run: cold against cold, warm against warm.
 
-Cold is a process of its own, its start included. Warm is a loop in a process that has loaded its libraries;
-ours goes through the service's own converter, with a limited child forked for each conversion. What the peers
-do is less: obj2gltf, gltf-transform, gltfpack, assimp and trimesh write a GLB, occt-import-js and web-ifc
-only tessellate. Prints a table in Markdown.
+Cold is a process of its own, its start included; ours is the engine's, as the service starts it. Warm is a
+loop in a process that has loaded its libraries. Ours forks a limited child for each conversion, either way.
+What the peers do is less: obj2gltf, gltf-transform, gltfpack, assimp and trimesh write a GLB, occt-import-js
+and web-ifc only tessellate. Prints a table in Markdown.
 
     python -m bench.engine [FOLDER OF MODELS]
 """
@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared.embedded.converter import Converter
+from shared.embedded.converter import Converter, environment
 from shared.embedded.engine.job import Job, Output
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,14 +50,6 @@ CASES = {
     "las/autzen_trim.laz": (),
 }
 
-_COLD_OURS = """
-import sys
-from shared.embedded.engine.convert import convert
-from shared.embedded.engine.job import Job, Output
-folder, model, out = sys.argv[1:]
-result = convert(Job(folder, model, out, (Output("glb", "out.glb"),)))
-assert result.error is None, result.error
-"""
 _TRIMESH = """
 import sys, time, json, trimesh
 seconds = []
@@ -95,11 +87,37 @@ def _timed(command: list[str]) -> tuple[float, float, str] | None:
         return (took, usage.ru_maxrss / 1024, out.read()) if process.returncode == 0 else None
 
 
+def _cold_ours(model: Path, out: Path) -> tuple[float, float, str]:
+    """Seconds until the engine's process answers its first job, and the memory of it and its child."""
+    job = Job(str(model.parent), model.name, str(out.parent), (Output("glb", out.name),))
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "shared.embedded.engine"],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(json.dumps({"job": job.to_json()}).encode() + b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        result = json.loads(process.stdout.readline())["result"]
+        took = time.perf_counter() - started
+        assert result["error"] is None, result["error"]
+        process.stdin.close()
+        _, _, usage = os.wait4(process.pid, 0)
+        process.returncode = 0
+    return took, usage.ru_maxrss / 1024, ""
+
+
+def _cold(peer: str, model: Path, out: Path) -> tuple[float, float, str] | None:
+    return _cold_ours(model, out) if peer == "ours" else _timed(_cold_command(peer, model, out))
+
+
 def _cold_command(peer: str, model: Path, out: Path) -> list[str]:
     bin_ = ROOT / "bench" / "node_modules" / ".bin"
     match peer:
-        case "ours":
-            return [sys.executable, "-c", _COLD_OURS, str(model.parent), model.name, str(out.parent)]
         case "obj2gltf":
             return [str(bin_ / "obj2gltf"), "-i", str(model), "-o", str(out), "-b"]
         case "gltf-transform":
@@ -120,7 +138,7 @@ def _loop_command(peer: str, model: Path, out: Path, times: int) -> list[str]:
 
 def _measure(peer: str, model: Path, out: Path) -> Row:
     out.unlink(missing_ok=True)
-    runs = [found for _ in range(COLD) if (found := _timed(_cold_command(peer, model, out))) is not None]
+    runs = [found for _ in range(COLD) if (found := _cold(peer, model, out)) is not None]
     if not runs:
         return Row(peer, None, None, None, None, None, None, None)
     warm, triangles = None, None
@@ -132,10 +150,10 @@ def _measure(peer: str, model: Path, out: Path) -> Row:
     cold, memory = min(run[0] for run in runs), statistics.median(run[1] for run in runs)
     if not out.exists():
         return Row(peer, cold, warm, memory, None, None, triangles, None)
-    return Row(peer, cold, warm, memory, *_judged(out))
+    return Row(peer, cold, warm, memory, *judged(out))
 
 
-def _judged(path: Path) -> tuple[int, int | None, int, int]:
+def judged(path: Path) -> tuple[int, int | None, int, int]:
     """Size in KB, the validator's errors (None without it), triangles as drawn once, textures."""
     data = path.read_bytes()
     content: dict[str, Any] = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])

@@ -17,6 +17,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 from xml.parsers import expat
 
+from shared import usd_crate
+
 # mmap, so that looking through an OBJ of hundreds of megabytes takes no memory.
 Data = bytes | mmap.mmap
 
@@ -402,11 +404,16 @@ def _3ds(data: Data, whole: bool) -> Found:
 
 _USD_ASSET = re.compile(rb"@@@([^@\r\n]{1,1024})@@@|@([^@\r\n]{1,1024})@")
 _USD_LAYERS = (".usd", ".usda", ".usdc", ".usdz")
+_PICTURES = (".bmp", ".dds", ".gif", ".jpeg", ".jpg", ".png", ".tga", ".tif", ".tiff", ".webp")
 
 
 def _usd(data: Data, whole: bool) -> Found:
-    """The pictures of a layer of text. Layers that it is composed of are not read, and a binary one's
-    names are compressed: its pictures are found by the engine, if they are there."""
+    """The pictures of a layer; the layers that it is composed of are not read. A binary one's words are at
+    its end: a part of it tells nothing."""
+    if usd_crate.is_crate(data):
+        words = usd_crate.words(data) if whole else None
+        pictures = [word for word in words or () if word.lower().endswith(_PICTURES)]
+        return Found(tuple(Reference(name) for name in pictures), complete=words is not None)
     if data[:5] != b"#usda":
         return Found((), complete=True)
     names = [text_of(match[1] or match[2]) for match in _USD_ASSET.finditer(data)]
@@ -424,6 +431,7 @@ _READERS: dict[str, Callable[[Data, bool], Found]] = {
     ".x3d": _x3d,
     ".3ds": _3ds,
     ".usda": _usd,
+    ".usdc": _usd,
     ".usd": _usd,
 }
 

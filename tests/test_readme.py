@@ -153,7 +153,8 @@ def test_every_event_is_told() -> None:
 
 
 def test_every_package_of_the_requirements_has_its_licence_told() -> None:
-    required = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE)
+    files = [(ROOT / name).read_text("utf-8") for name in ("requirements.txt", "requirements-cad.txt")]
+    required = re.findall(r"^([\w.-]+)==(\S+)", "\n".join(files), re.MULTILINE)
     told = [line.split(" | ")[:3] for line in document("licences.md").splitlines() if line.startswith("| ")]
     versions = {row[0].removeprefix("| "): (row[1], row[2]) for row in told if len(row) == 3}
     assert required

@@ -85,7 +85,7 @@ class Converter:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             cwd=_ROOT,
-            env=_environment(),
+            env=environment(),
             limit=_MAX_LINE,
             start_new_session=True,  # a Ctrl-C at a terminal is for the parent to handle
         )
@@ -117,7 +117,7 @@ class Converter:
             await process.wait()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """What the engine gets to know: where Python and its packages are, and nothing of ours."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
     return kept | {

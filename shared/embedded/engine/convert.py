@@ -99,7 +99,7 @@ def _convert(job: Job) -> Result:
 
 def _measured(document: Document) -> Measures:
     measures = Measures()
-    for part in parts(document):
+    for part in parts(document, shaded=False):
         measures.add(part)
     return measures
 

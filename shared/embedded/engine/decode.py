@@ -20,6 +20,7 @@ from shared.embedded.engine.faults import corrupt
 from shared.embedded.engine.meshopt import decode_view
 from shared.embedded.engine.scene import Floats, Indices, Kind, Matrix
 
+_IDENTITY = np.eye(4)
 _FAN, _STRIP, _TRIANGLES = 6, 5, 4
 _LINES, _LOOP, _LINE_STRIP = 1, 2, 3
 
@@ -43,15 +44,15 @@ class Part:
     node: int = -1
 
 
-def parts(document: Document, only: Collection[int] | None = None) -> Iterator[Part]:
-    """Every primitive of the default scene, or of the nodes ``only``, once per node that uses it.
-    Raises `Problem`."""
+def parts(document: Document, only: Collection[int] | None = None, *, shaded: bool = True) -> Iterator[Part]:
+    """Every primitive of the default scene, or of the nodes ``only``, once per node that uses it; without
+    its normals and colours unless it is to be ``shaded``. Raises `Problem`."""
     decoder = _Decoder(document)
     worlds = world_matrices(document)
     for index, world in worlds.items():
         node = document.items("nodes")[index]
         if "mesh" in node and (only is None or index in only):
-            yield from decoder.parts(index, world, worlds)
+            yield from decoder.parts(index, world, worlds, shaded)
 
 
 def world_matrices(document: Document) -> dict[int, Matrix]:
@@ -109,7 +110,7 @@ class _Decoder:
         self._views: dict[int, bytes] = {}
         self._draco: dict[int, Any] = {}
 
-    def parts(self, index: int, world: Matrix, worlds: dict[int, Matrix]) -> Iterator[Part]:
+    def parts(self, index: int, world: Matrix, worlds: dict[int, Matrix], shaded: bool) -> Iterator[Part]:
         node = self._document.items("nodes")[index]
         mesh = self._document.items("meshes")[node["mesh"]]
         name = node.get("name") or mesh.get("name") or ""
@@ -119,7 +120,7 @@ class _Decoder:
             if "POSITION" not in attributes:
                 continue
             positions = attributes["POSITION"].astype(np.float64)
-            normals = attributes.get("NORMAL")
+            normals = attributes.get("NORMAL") if shaded else None
             for weight, target in zip(weights, primitive.get("targets", []), strict=False):
                 if weight:
                     if "POSITION" in target:
@@ -135,7 +136,8 @@ class _Decoder:
             elif np.array_equal(world, np.eye(4)):
                 flipped = False
             else:
-                positions = positions @ world[:3, :3].T + world[:3, 3]
+                if not np.array_equal(world, _IDENTITY):
+                    positions = positions @ world[:3, :3].T + world[:3, 3]
                 if normals is not None:
                     normals = normals @ _cofactors(world[:3, :3]).T
                 flipped = bool(np.linalg.det(world[:3, :3]) < 0)
@@ -144,7 +146,7 @@ class _Decoder:
             kind, indices = self._indices(primitive, len(positions), attributes.get("INDICES"))
             if flipped and kind == "triangles":
                 indices = indices[:, ::-1]
-            colors = attributes.get("COLOR_0")
+            colors = attributes.get("COLOR_0") if shaded else None
             if colors is not None and colors.shape[1] == 3:
                 colors = np.column_stack([colors, np.ones(len(colors), np.float32)])
             yield Part(

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from pathlib import Path
 from typing import Any
 
 from shared.embedded.engine.faults import corrupt
@@ -54,8 +55,8 @@ class Document:
         if name not in used:
             used.append(name)
 
-    def to_glb(self) -> bytes:
-        """The document as one binary file, with its buffer inside. Raises `Problem` `corrupt-model`."""
+    def write_glb(self, path: Path) -> None:
+        """Write one binary file, with the buffer inside. Raises `Problem` `corrupt-model`."""
         if self.data:
             first = {"byteLength": len(self.data)}
             self.json["buffers"] = [first, *self.items("buffers")[1:]]
@@ -68,12 +69,16 @@ class Document:
         except ValueError:  # 1e999 is JSON, and infinite
             raise corrupt("its glTF JSON holds a number that is too large") from None
         text += b" " * (-len(text) % 4)
-        data = bytes(self.data) + bytes(-len(self.data) % 4)
-        chunks = [_CHUNK.pack(len(text), _JSON_CHUNK), text]
-        if data:
-            chunks += [_CHUNK.pack(len(data), _BIN_CHUNK), data]
-        body = b"".join(chunks)
-        return _HEADER.pack(b"glTF", 2, _HEADER.size + len(body)) + body
+        chunks: list[tuple[int, bytes | bytearray, bytes]] = [(_JSON_CHUNK, text, b"")]
+        if self.data:
+            chunks.append((_BIN_CHUNK, self.data, bytes(-len(self.data) % 4)))
+        length = _HEADER.size + sum(_CHUNK.size + len(data) + len(end) for _, data, end in chunks)
+        with path.open("wb") as file:
+            file.write(_HEADER.pack(b"glTF", 2, length))
+            for kind, data, end in chunks:
+                file.write(_CHUNK.pack(len(data) + len(end), kind))
+                file.write(data)
+                file.write(end)
 
 
 def parse_json(text: bytes) -> Json:

@@ -30,7 +30,7 @@ class Measures:
         used = np.zeros(len(part.positions), bool)
         used[part.indices.ravel()] = True
         if used.any():
-            drawn = part.positions[used]
+            drawn = part.positions if used.all() else part.positions[used]
             self.low = np.minimum(self.low, drawn.min(axis=0))
             self.high = np.maximum(self.high, drawn.max(axis=0))
 

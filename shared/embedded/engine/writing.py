@@ -52,7 +52,7 @@ class _Writer:
         document, options = self.source.document, output.advanced
         match output.type:
             case "glb":
-                path.write_bytes(document.to_glb())
+                document.write_glb(path)
                 yield path, False
             case "gltf":
                 companions = gltf.write(document, path)

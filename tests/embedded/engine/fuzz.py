@@ -76,6 +76,7 @@ async def run(count: int) -> int:
     """Convert that many; the number of times that the engine's process had to be started again."""
     names = list(made.every_model())
     endings: Counter[str] = Counter()
+    bad: Counter[str] = Counter()
     converter = Converter()
     await converter.start()
     engine, deaths = converter.process_id, 0
@@ -87,10 +88,12 @@ async def run(count: int) -> int:
             endings[code] += 1
             if result.error is not None and code == _CRASHED:
                 print(f"{name} {seed}: {result.error.message.partition(' while')[0]}")
+            if code in (_CRASHED, "limit-exceeded"):
+                bad[f"{code} {name}"] += 1
             if converter.process_id != engine:
                 engine, deaths = converter.process_id, deaths + 1
     await converter.close()
-    print(f"{count} files, {deaths} deaths of the engine: {dict(endings)}")
+    print(f"{count} files, {deaths} deaths of the engine: {dict(endings)}; {dict(bad)}")
     return deaths
 
 

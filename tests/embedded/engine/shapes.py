@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,13 @@ def sphere(steps: int) -> NDArray[np.float32]:
     return np.concatenate([upper.reshape(-1, 3, 3), lower.reshape(-1, 3, 3)]).astype(np.float32)
 
 
-def binary_stl(triangles: NDArray[np.float32], header: bytes = b"made by a test") -> bytes:
+def binary_stl(
+    triangles: NDArray[np.float32], header: bytes = b"made by a test", attributes: Sequence[int] = (0,)
+) -> bytes:
+    """The attributes are given to the triangles in turn."""
     records = np.zeros(len(triangles), [("n", "<f4", 3), ("c", "<f4", (3, 3)), ("a", "<u2")])
     records["c"] = triangles
+    records["a"] = np.resize(attributes, len(triangles))
     return header.ljust(80) + len(triangles).to_bytes(4, "little") + records.tobytes()
 
 

@@ -41,7 +41,7 @@ def test_a_scene_with_everything_in_it_is_valid(tmp_path: Path, gltf_validate: V
     turned = np.diag([2.0, 2.0, 2.0, 1.0])
     scene.roots = [Node("top", children=[Node("", turned, 0), Node("none", mesh=1)], extras={"id": 7})]
     document = build(scene)
-    (tmp_path / "out.glb").write_bytes(document.to_glb())
+    document.write_glb(tmp_path / "out.glb")
     assert gltf_validate(tmp_path / "out.glb")["issues"]["numErrors"] == 0
     assert [mesh["name"] for mesh in document.items("meshes")] == ["all kinds"]
     assert document.items("nodes")[0] == {"name": "top", "extras": {"id": 7}, "children": [1, 2]}
@@ -53,7 +53,7 @@ def test_more_than_65535_vertices_take_wide_indices(tmp_path: Path, gltf_validat
     indices = np.array([0, 1, 65535], np.uint32)
     document = build(Scene([Node("n", mesh=0)], [Mesh("m", [Primitive(many, indices)])]))
     assert document.items("accessors")[1]["componentType"] == 5125
-    (tmp_path / "out.glb").write_bytes(document.to_glb())
+    document.write_glb(tmp_path / "out.glb")
     assert gltf_validate(tmp_path / "out.glb")["issues"]["numErrors"] == 0
 
 

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -7,9 +8,10 @@ from shared.problems import Problem
 from tests.embedded.engine.shapes import triangle
 
 
-def test_what_is_written_is_read_back_and_chunks_are_aligned() -> None:
+def test_what_is_written_is_read_back_and_chunks_are_aligned(tmp_path: Path) -> None:
     root, data = triangle(extras={"name": "Grün \u2028 'quoted'"})
-    written = Document(root, data).to_glb()
+    Document(root, data).write_glb(tmp_path / "out.glb")
+    written = (tmp_path / "out.glb").read_bytes()
     assert len(written) % 4 == 0 and int.from_bytes(written[8:12], "little") == len(written)
     again, binary = split_glb(written)
     assert again == root
@@ -23,8 +25,9 @@ def test_bytes_are_added_where_every_component_type_may_start() -> None:
     assert document.json["bufferViews"] == [{"buffer": 0, "byteOffset": 4, "byteLength": 2, "target": 34962}]
 
 
-def test_empty_arrays_are_left_out_since_gltf_has_none() -> None:
-    root, binary = split_glb(Document({"asset": {"version": "2.0"}, "meshes": []}, b"").to_glb())
+def test_empty_arrays_are_left_out_since_gltf_has_none(tmp_path: Path) -> None:
+    Document({"asset": {"version": "2.0"}, "meshes": []}, b"").write_glb(tmp_path / "out.glb")
+    root, binary = split_glb((tmp_path / "out.glb").read_bytes())
     assert root == {"asset": {"version": "2.0"}} and binary is None
 
 

@@ -1,18 +1,21 @@
 """USD, as text, binary or package, by tinyusdz: metres, y-up. Skins are read at rest."""
 
 import posixpath
+import re
 from typing import Any
 
 import numpy as np
 import tinyusdz
 from tinyusdz import tydra
 
+from shared import usd_crate
 from shared.embedded.engine.faults import corrupt
 from shared.embedded.engine.files import InputFolder
 from shared.embedded.engine.job import Warning_
 from shared.embedded.engine.readers.package import Package
 from shared.embedded.engine.readers.textures import Textures
 from shared.embedded.engine.scene import MAX_DEPTH, Imported, Material, Mesh, Node, Primitive, Scene, upright
+from shared.problems import Code, Problem
 
 _PACKAGE = b"PK\x03\x04"
 _CENTIMETRE = 0.01  # what a stage without metersPerUnit means, by the specification
@@ -36,6 +39,14 @@ def read(data: bytes, files: InputFolder) -> tuple[Imported, str]:
         render = tydra.convert_to_render_scene(stage)
     except (tinyusdz.UsdError, RuntimeError, ValueError) as error:
         raise corrupt(f"its USD cannot be read ({str(error).strip()[:500]})") from error
+    left_out = _left_out(layer)
+    if left_out and not render.meshes():
+        by = "; ".join(f"{arc} ({_listed(names)})" for arc, names in left_out.items())
+        raise Problem(
+            Code.UNSUPPORTED_FORMAT,
+            f"The USD layer has no geometry of its own: it brings it in by {by}, which is not followed. "
+            "Export it flattened, as one layer or as USDZ.",
+        )
     textures = Textures(files, pictures)
     sources = [_source(render, one) for one in render.textures()]
     scene = Scene(materials=[_material(one, sources, textures) for one in render.materials()])
@@ -52,7 +63,51 @@ def read(data: bytes, files: InputFolder) -> tuple[Imported, str]:
     if render.animations():
         details = {"animations": len(render.animations())}
         warnings.append(Warning_("dropped-animation", "Animations are not kept", details))
+    if left_out:
+        brought = {arc: _listed(names) for arc, names in left_out.items()}
+        warnings.append(
+            Warning_("not-composed", "What the layer brings in from elsewhere is left out", brought)
+        )
     return Imported(scene, warnings), _UNITS.get(round(factor, 6), f"{factor:g} m")
+
+
+# How a layer brings in what is not written in it, by the words of a text and of a binary one.
+_ARCS = {
+    "subLayers": (rb"\bsubLayers\s*=", "subLayers"),
+    "references": (rb"\breferences\s*=", "references"),
+    "payloads": (rb"\bpayload\s*=", "payload"),
+    "inherits": (rb"\binherits\s*=", "inheritPaths"),
+    "specializes": (rb"\bspecializes\s*=", "specializes"),
+    "variants": (rb"\bvariantSet\s", "variantSetNames"),
+}
+_TARGETS = re.compile(rb"\s*(?:\[[^\]]{0,10000}\]|[^\r\n]{0,2000})")
+_TARGET = re.compile(rb'@([^@\r\n]+)@|<([^>\r\n]+)>|"([^"\r\n]+)"')
+_LAYERS = (".usd", ".usda", ".usdc", ".usdz")
+_SHOWN = 5
+
+
+def _left_out(layer: bytes) -> dict[str, list[str]]:
+    """What the library does not compose: by the kind of arc, what it leads to as far as that can be told."""
+    found: dict[str, list[str]] = {}
+    if usd_crate.is_crate(layer):
+        words = usd_crate.words(layer) or []
+        for arc, (_, word) in _ARCS.items():
+            if word in words:
+                found[arc] = [one for one in words if one.lower().endswith(_LAYERS)]
+        return found
+    for arc, (pattern, _) in _ARCS.items():
+        for match in re.finditer(pattern, layer):
+            targets = _TARGETS.match(layer, match.end())
+            names = _TARGET.findall(targets[0]) if targets else []
+            known = found.setdefault(arc, [])
+            known += (next(filter(None, name)).decode("utf-8", "replace") for name in names)
+    return found
+
+
+def _listed(names: list[str]) -> str:
+    distinct = list(dict.fromkeys(names))
+    more = f" and {len(distinct) - _SHOWN} more" if len(distinct) > _SHOWN else ""
+    return ", ".join(name[:100] for name in distinct[:_SHOWN]) + more
 
 
 class _Pictures(dict[str, bytes]):

@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pytest
+import tinyusdz
 
 from tests.embedded.engine import made
 from tests.embedded.engine.conftest import Bench
@@ -43,3 +46,58 @@ async def test_layers_on_the_network_are_not_asked_for(bench: Bench) -> None:
     head = "subLayers = [@http://127.0.0.1:9/x.usda@, @/etc/passwd@]"
     result = await bench.good({"a.usda": made.usda(head=head)})
     assert result.statistics["triangles"] == 4
+    (warning,) = result.warnings
+    assert warning.code == "not-composed"
+    assert warning.details == {"subLayers": "http://127.0.0.1:9/x.usda, /etc/passwd"}
+
+
+_ARCS = """#usda 1.0
+(
+    subLayers = [
+        @./floor.usda@,
+        @walls.usd@
+    ]
+)
+def Xform "House" (
+    prepend references = [@./roof.usda@</Roof>, @door.usdc@]
+    payload = @furniture.usdc@
+    inherits = </_class_House>
+    variants = { string season = "winter" }
+    prepend variantSets = "season"
+)
+{
+    variantSet "season" = {
+        "winter" { def Xform "Snow" {} }
+    }
+}
+class "_class_House" {}
+"""
+
+
+@pytest.mark.parametrize("binary", [False, True], ids=["usda", "usdc"])
+async def test_a_layer_of_references_alone_is_refused_with_what_it_refers_to(
+    bench: Bench, tmp_path: Path, binary: bool
+) -> None:
+    data = _ARCS.encode()
+    if binary:
+        tinyusdz.load_bytes(data).save(str(tmp_path / "a.usdc"))
+        data = (tmp_path / "a.usdc").read_bytes()
+    result = await bench.convert({f"a.{'usdc' if binary else 'usda'}": data})
+    assert result.error is not None and result.error.code == "unsupported-format"
+    wanted = ("subLayers", "references", "payloads", "inherits", "variants", "./roof.usda", "furniture.usdc")
+    assert [word for word in wanted if word not in result.error.message] == []
+    assert "Export it flattened" in result.error.message
+
+
+async def test_what_a_layer_does_not_bring_along_is_said_beside_what_it_has(bench: Bench) -> None:
+    layer = made.usda().replace(b'def Xform "Model" {', b'def Xform "Model" ( payload = @heavy.usdc@ ) {')
+    for files in ({"a.usda": layer}, {"a.usdz": made.usdz(layer)}):
+        result = await bench.good(files)
+        assert result.statistics["triangles"] == 4
+        assert [dict(one.details) for one in result.warnings] == [{"payloads": "heavy.usdc"}]
+
+
+async def test_a_binary_layer_finds_its_picture_beside_it(bench: Bench, tmp_path: Path) -> None:
+    tinyusdz.load_bytes(made.usda("skin.png")).save(str(tmp_path / "a.usdc"))
+    result = await bench.good({"a.usdc": (tmp_path / "a.usdc").read_bytes(), "skin.png": png()})
+    assert result.statistics["textures"] == 1

@@ -1,6 +1,8 @@
 """STEP and IGES as outputs; `make test-cad` installs what they need."""
 
+from collections import Counter
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -37,10 +39,66 @@ async def test_the_application_protocol_is_the_one_asked_for(
     assert schema in (bench.output / "out.stp").read_bytes()
 
 
-async def test_options_without_an_effect_are_a_warning(bench: Bench) -> None:
-    output = Output("iges", "out.igs", {"surfaceType": "trimmed", "solidType": "surface"})
+# Entities of IGES, by the number of their type.
+_SOLID, _FACE, _BOUNDED, _TRIMMED, _LINE = 186, 510, 143, 144, 110
+
+
+def _entities(path: Path) -> Counter[int]:
+    """How often each type of entity is in an IGES: each has two lines in the directory."""
+    lines = path.read_bytes().splitlines()
+    found = Counter(int(line[:8]) for line in lines if line[72:73] == b"D")
+    return Counter({type_: count // 2 for type_, count in found.items()})
+
+
+@pytest.mark.parametrize(
+    ("options", "entities", "ignored"),
+    [
+        ({}, {_SOLID: 1}, 0),
+        ({"solidType": "solid"}, {_SOLID: 1}, 0),
+        ({"solidType": "surface"}, {_TRIMMED: 6}, 0),
+        ({"solidType": "surface", "surfaceType": "trimmed"}, {_TRIMMED: 6}, 0),
+        ({"solidType": "surface", "surfaceType": "bounded"}, {_TRIMMED: 6}, 1),
+        ({"solidType": "surface", "surfaceType": "wireframe"}, {_LINE: 12}, 0),
+        ({"solidType": "wireframe"}, {_LINE: 12}, 0),
+        ({"sheetType": "open"}, {_SOLID: 1}, 1),
+        ({"surfaceType": "trimmed", "sheetType": "wireframe"}, {_SOLID: 1}, 2),
+    ],
+)
+async def test_solids_become_what_they_are_asked_to_be(
+    bench: Bench, options: dict[str, object], entities: dict[int, int], ignored: int
+) -> None:
+    output = Output("iges", "out.igs", options)
     result = await bench.good({"box.stp": (made.DATA / "box.stp").read_bytes()}, output)
-    assert [warning.code for warning in result.warnings] == ["option-ignored"]
+    found = _entities(bench.output / "out.igs")
+    kinds = (_SOLID, _BOUNDED, _TRIMMED)
+    assert {kind: found[kind] for kind in kinds if found[kind]} == {
+        kind: count for kind, count in entities.items() if kind in kinds
+    }
+    assert all(found[kind] == count for kind, count in entities.items())
+    assert [warning.code for warning in result.warnings] == ["option-ignored"] * ignored
+
+
+@pytest.mark.parametrize(
+    ("options", "entity", "ignored"),
+    [
+        ({}, _TRIMMED, 0),
+        ({"sheetType": "surface"}, _TRIMMED, 0),
+        ({"sheetType": "open"}, _FACE, 0),
+        ({"sheetType": "shell"}, _FACE, 0),
+        ({"sheetType": "wireframe"}, _LINE, 0),
+        ({"solidType": "solid"}, _TRIMMED, 1),
+    ],
+)
+async def test_sheets_become_what_they_are_asked_to_be(
+    bench: Bench, options: dict[str, object], entity: int, ignored: int
+) -> None:
+    """The IGES of the box is six surfaces, not a solid."""
+    output = Output("iges", "out.igs", options)
+    result = await bench.good({"box.igs": (made.DATA / "box.igs").read_bytes()}, output)
+    found = _entities(bench.output / "out.igs")
+    assert found[entity] > 0 and found[_SOLID] == 0
+    assert (found[_TRIMMED] == 0) == (entity != _TRIMMED)
+    assert [warning.code for warning in result.warnings] == ["option-ignored"] * ignored
 
 
 async def test_a_mesh_is_refused(bench: Bench) -> None:

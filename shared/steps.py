@@ -4,6 +4,7 @@ The write that enters a step also claims it, so a step that follows at once cost
 ``tries`` says how many claims of it nobody completed (R8).
 """
 
+import asyncio
 import logging
 import random
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from typing import Any
 from shared import manifest, paths
 from shared.clients import ConversionService, InputFile, Order, Place, Warned
 from shared.conversion import Conversion, Message, Outcome, Status, Step
-from shared.copies import Copies
+from shared.copies import SHORT, Copies, TooLong
 from shared.in_flight import Held, NotOurs
 from shared.intake import Companions
 from shared.outcome import collected, reported, told, with_outputs
@@ -26,6 +27,8 @@ _MOST_BAD_REPLIES = 5
 _SAS_MARGIN = timedelta(minutes=15)
 _LEAST_BACK_OFF = 2.0
 _MOST_BACK_OFF = 300.0
+# How long files may be moved by a run that others wait for.
+_SHORT_SECONDS = 20.0
 
 
 # What a call that worked makes of earlier ones that did not.
@@ -53,6 +56,7 @@ class Run:
         self._tools = tools
         self._held = held
         self._transfers = transfers
+        self._copies = Copies(self, None if transfers else SHORT)
         # Whether this run has made sure that the model is unchanged, and said so in the record (R6).
         self._is_fenced = False
 
@@ -208,10 +212,14 @@ class Run:
         if self._is_late():
             return await self._time_out()
         service = self._service()
-        if service.uploads and not self._transfers:
+        if service.uploads and not self._transfers and sum(file.size for file in self._files()) > SHORT:
             return await self._hand_over()
         order = await self._order()
-        started = await service.start(order)  # R3
+        try:
+            async with asyncio.timeout(self._time_to_move if service.uploads else None):
+                started = await service.start(order)  # R3
+        except TimeoutError:
+            return await self._hand_over()
         now = self._tools.now()
         # Known before the write that may fail, for the cancel that then follows.
         self._note(service_id=started.service_id)
@@ -255,7 +263,7 @@ class Run:
             repeated=conversion.tries > 1 or conversion.faults > 0,
             files=self._files(),
             service_id=conversion.service_id,
-            transfer=Copies(self),
+            transfer=self._copies,
         )
 
     def _files(self) -> list[InputFile]:
@@ -266,8 +274,13 @@ class Run:
             files.append(InputFile(companion.path.removeprefix(folder), companion.path, companion.size))
         return files
 
+    @property
+    def _time_to_move(self) -> float | None:
+        """Seconds that a step may move files for, None for any number."""
+        return None if self._transfers else _SHORT_SECONDS
+
     async def _hand_over(self) -> bool:
-        """Leaves the step to `transfer_files`; should the message be lost, a tick hands it over again."""
+        """Leaves a long step to `transfer_files`; should the message be lost, a tick hands it over again."""
         # The claim to hand it over ends here; those of transfers that died go on counting.
         await self._save(
             tries=max(self.conversion.tries - 1, 0),
@@ -371,11 +384,15 @@ class Run:
         outcome = self.conversion.outcome
         assert outcome is not None
         if outcome.status is Status.SUCCESS and self._service().downloads:
-            if not self._transfers:
-                return await self._hand_over()
             if self._is_late():
                 return await self._time_out()
-            outcome = with_outputs(outcome, await self._service().collect(await self._order()))
+            try:
+                async with asyncio.timeout(self._time_to_move):
+                    outputs = await self._service().collect(await self._order())
+            except (TooLong, TimeoutError):
+                return await self._hand_over()
+            # What this run wrote is what there is: nobody else writes into the folder.
+            return await self._close(collected(with_outputs(outcome, outputs), self._copies.written))
         folder = paths.outputs(self.conversion.path, self.conversion.id)
         listing = self._tools.storage.list(self._tools.converted, f"{folder}/")
         there = {blob.name: blob async for blob in listing}

@@ -118,7 +118,8 @@ class Tools:
     async def _unstage(self, conversion: Conversion) -> None:
         """Deletes what was made for the service."""
         assert conversion.service is not None
-        if self.services[conversion.service].uploads:
+        # Only a model with companions has to be packed.
+        if conversion.companions and self.services[conversion.service].uploads:
             await self._delete_below(self.staging, paths.staged(conversion.id))
 
     async def drop_outputs(self, folder: str) -> None:

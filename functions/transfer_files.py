@@ -1,4 +1,4 @@
-"""Long copies, inputs to a service and outputs from it; and what a callback made due."""
+"""Long copies, inputs to a service and outputs from it; and what a callback told of."""
 
 import azure.functions as func
 
@@ -12,4 +12,6 @@ blueprint = func.Blueprint()
 @blueprint.queue_trigger(arg_name="message", queue_name=app().settings.transfer_queue, connection=CONNECTION)
 async def transfer_files(message: func.QueueMessage) -> None:
     """Advances the conversion that the message names."""
-    await (await app().ready()).lifecycle.advance(message.get_json()["record"], transfers=True)
+    told = message.get_json()
+    lifecycle = (await app().ready()).lifecycle
+    await lifecycle.advance(told["record"], transfers=True, moved=told.get("moved"))

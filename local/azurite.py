@@ -50,13 +50,15 @@ class Azurite:
     _process: "subprocess.Popen[str]" = field(repr=False)
 
     @classmethod
-    def start(cls, certificate: Certificate | None = None) -> Self:
-        """Returns when all three services listen. Raises `AzuriteFailed`."""
+    def start(cls, certificate: Certificate | None = None, folder: Path | None = None) -> Self:
+        """Returns when all three services listen. What is stored is in memory, or in `folder`, where it
+        stays. Raises `AzuriteFailed`."""
         script = NODE_MODULES / "azurite" / "dist" / "src" / "azurite.js"
         if not script.exists():
             raise AzuriteFailed(f"{script} is not there; `make run` and `make test` install it")
         # --skipApiVersionCheck: the client library speaks a newer version than any Azurite knows.
-        command = ["node", str(script), "--inMemoryPersistence", "--silent", "--disableTelemetry"]
+        command = ["node", str(script), "--silent", "--disableTelemetry"]
+        command += ["--inMemoryPersistence"] if folder is None else ["--location", str(folder)]
         command += ["--skipApiVersionCheck", "--blobPort", "0", "--queuePort", "0", "--tablePort", "0"]
         environment = dict(os.environ)
         if certificate is not None:
@@ -98,7 +100,7 @@ class Azurite:
         return self._process.pid
 
     def stop(self) -> None:
-        """Ends the process, by force if it must be; its data is gone. Twice is harmless."""
+        """Ends the process, by force if it must be; data in memory is gone. Twice is harmless."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:

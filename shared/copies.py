@@ -8,16 +8,30 @@ from shared import paths
 from shared.clients import Warned, Written
 from shared.hold import Hold
 from shared.problems import Code, Problem, ServiceFault
-from shared.storage import Conflict
+from shared.storage import BlobHead, Conflict
 
 _SAS_MARGIN = timedelta(minutes=15)
+
+#: What any run may move by the way, in bytes; more is left to `transfer_files`.
+SHORT = 4 * 1024 * 1024
+
+
+class TooLong(Exception):
+    """There is more to move than this run may."""
 
 
 class Copies:
     """The inputs and outputs of one run, as :class:`shared.clients.Transfer` has them."""
 
-    def __init__(self, hold: Hold) -> None:
+    def __init__(self, hold: Hold, most: int | None = None) -> None:
+        """``most`` is how many bytes may be written, None for any number.
+
+        Every method that writes may raise :class:`TooLong`."""
         self._hold = hold
+        self._most = most
+        self._moved = 0
+        #: What was written into the conversion's folder, by name.
+        self.written: dict[str, BlobHead] = {}
 
     async def read_url(self, path: str) -> str:
         """The address of an input with a SAS that reads it alone."""
@@ -57,13 +71,15 @@ class Copies:
         tools, conversion = self._hold.tools, self._hold.conversion
         path = paths.check(f"{paths.outputs(conversion.path, conversion.id)}/{name}")
 
-        size, sha256, md5 = await tools.storage.write_stream(
+        head, sha256 = await tools.storage.write_stream(
             tools.converted,
             path,
             self._alive(chunks),
             content_type=content_type or "application/octet-stream",
         )
-        return Written(path, size, sha256, md5)
+        assert head.md5 is not None
+        self.written[path] = head
+        return Written(path, head.size, sha256, head.md5.hex())
 
     async def stage(self, name: str, chunks: AsyncIterator[bytes]) -> str:
         """Keeps a file that was made for the service, beside the record, until the conversion ends."""
@@ -93,5 +109,8 @@ class Copies:
     async def _alive(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The chunks, while the conversion's claim is kept."""
         async for chunk in chunks:
+            self._moved += len(chunk)
+            if self._most is not None and self._moved > self._most:
+                raise TooLong
             yield chunk
             await self._hold.renew()

@@ -59,8 +59,7 @@ def router(app: "App") -> APIRouter:
         if name is None:
             event("callback.forged")
             return Response(status_code=404)
-        if await app.lifecycle.make_due(name, conversion_id):
-            await app.storage.enqueue(app.settings.transfer_queue, {"record": name})
+        await _moved(app, name, conversion_id)
         return Response(status_code=204)
 
     @routes.post(PATH)
@@ -76,12 +75,15 @@ def router(app: "App") -> APIRouter:
             return Response(status_code=404)
         source = source_of(bytes(body))
         if source is not None:
-            name = f"{source.record}.json"
-            if await app.lifecycle.make_due(name, source.id):
-                await app.storage.enqueue(app.settings.transfer_queue, {"record": name})
+            await _moved(app, f"{source.record}.json", source.id)
         return Response(status_code=204)
 
     return routes
+
+
+async def _moved(app: "App", record: str, conversion_id: str) -> None:
+    """Has a conversion asked about at once; the message is all there is to it."""
+    await app.storage.enqueue(app.settings.transfer_queue, {"record": record, "moved": conversion_id})
 
 
 def _may_read(request: Request, tokens: Tokens) -> bool:

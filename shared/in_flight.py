@@ -100,7 +100,7 @@ class InFlight:
         name = paths.record(conversion.path)
         try:
             etag = await self._storage.create(
-                self._container, name, _body(conversion), metadata=_metadata(conversion)
+                self._container, name, body(conversion), metadata=metadata(conversion)
             )
         except Conflict:
             return await self._read_back(conversion)
@@ -147,7 +147,7 @@ class InFlight:
         name = paths.record(conversion.path)
         try:
             etag = await self._storage.replace(
-                self._container, name, _body(conversion), etag, metadata=_metadata(conversion)
+                self._container, name, body(conversion), etag, metadata=metadata(conversion)
             )
         except Conflict:
             return await self._read_back(conversion)
@@ -163,23 +163,25 @@ class InFlight:
         return current
 
 
-def _body(conversion: Conversion) -> bytes:
+def body(conversion: Conversion) -> bytes:
+    """The record of a conversion, as it is stored."""
     return conversion.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
-def _metadata(conversion: Conversion) -> dict[str, str]:
+def metadata(conversion: Conversion) -> dict[str, str]:
+    """What a listing of the records is to tell."""
     path = paths.to_metadata(conversion.path)
-    metadata = {
+    told = {
         "step": conversion.step,
         "accepted": conversion.accepted_at.isoformat(),
         "due": conversion.due_at.isoformat(),
         "status": conversion.status,
     }
     if len(path) <= _LONGEST_METADATA:
-        metadata["path"] = path
+        told["path"] = path
     if conversion.service is not None:
-        metadata["service"] = conversion.service
-    return metadata
+        told["service"] = conversion.service
+    return told
 
 
 def _listed(head: BlobHead) -> Listed | None:

@@ -20,8 +20,6 @@ from shared.tools import Tools
 # How often a race is run again before the caller's own retry takes over.
 _ROUNDS = 10
 _MOST_TRIES = 3
-# What is due now must be due to another process too: a Date has no fraction, and replies may be slow.
-_CLOCKS_DIFFER = timedelta(seconds=5)
 
 _CLAIMED = (Step.INTAKE, Step.START, Step.COLLECT)
 
@@ -48,11 +46,12 @@ class Lifecycle:
         await self._go_on(held)
         return True
 
-    async def advance(self, name: str, *, transfers: bool = False) -> None:
+    async def advance(self, name: str, *, transfers: bool = False, moved: str | None = None) -> None:
         """Does what the record called ``name`` needs next, if it is due; and then what follows.
 
         ``transfers`` is True for `transfer_files`: it moves files, and takes a step that was handed over
-        to it at once. What the tick hands out, only the tick starts.
+        to it at once. What the tick hands out, only the tick starts. ``moved`` is the id of a conversion
+        that its service says has moved: it is asked about now, and nothing else is believed.
         """
         try:
             held = await self._in_flight.read(name)
@@ -63,6 +62,8 @@ class Lifecycle:
             return
         if held is None:
             return
+        if held.conversion.id == moved and held.conversion.step is Step.POLL:
+            held = Held(held.conversion.model_copy(update={"due_at": self._tools.now()}), held.etag)
         conversion = held.conversion
         if conversion.due_at > self._tools.now() and not (transfers and conversion.handed_over):
             return
@@ -82,24 +83,6 @@ class Lifecycle:
         except NotOurs:
             return
         await self._go_on(held, transfers=transfers)
-
-    async def make_due(self, name: str, conversion_id: str) -> bool:
-        """A callback's whole effect: the conversion is asked about next. False if it is in flight no more."""
-        for _ in range(_ROUNDS):
-            try:
-                held = await self._in_flight.read(name)
-            except Unreadable:
-                return False
-            if held is None or held.conversion.id != conversion_id:
-                return False
-            if held.conversion.step is not Step.POLL:
-                return True  # it is at work, and asks the service itself
-            try:
-                await self._in_flight.save(held, due_at=self._tools.now() - _CLOCKS_DIFFER)
-            except NotOurs:
-                continue
-            return True
-        return True
 
     async def _accept(self, path: str, *, has_new_settings: bool = False) -> Held | None:
         for _ in range(_ROUNDS):

@@ -1,5 +1,6 @@
 """The steps of a conversion, from intake to collect, done by one run that holds its record."""
 
+import asyncio
 import logging
 import random
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ from shared import manifest, paths
 from shared.clients import ConversionService, InputFile, Order, Place, Progress
 from shared.closing import Changed, Closing, distinct
 from shared.conversion import Conversion, Outcome, Status, Step
-from shared.copies import Copies
+from shared.copies import SHORT, Copies, TooLong
 from shared.hold import NO_FAULTS, Hold
 from shared.in_flight import Held
 from shared.intake import Companions
@@ -22,6 +23,8 @@ _MOST_BAD_REPLIES = 5
 _SAS_MARGIN = timedelta(minutes=15)
 _LEAST_BACK_OFF = 2.0
 _MOST_BACK_OFF = 300.0
+# How long files may be moved by a run that others wait for.
+_SHORT_SECONDS = 20.0
 
 
 class _HeldBack(ServiceFault):
@@ -42,6 +45,7 @@ class Run:
         self._hold = Hold(tools, held)
         self._closing = Closing(self._hold)
         self._transfers = transfers
+        self._copies = Copies(self._hold, None if transfers else SHORT)
 
     @property
     def conversion(self) -> Conversion:
@@ -165,10 +169,14 @@ class Run:
         if self._is_late():
             return await self._time_out()
         service = self._service()
-        if service.uploads and not self._transfers:
+        if service.uploads and not self._transfers and sum(file.size for file in self._files()) > SHORT:
             return await self._hand_over()
         order = await self._order()
-        started = await service.start(order)  # R3
+        try:
+            async with asyncio.timeout(self._time_to_move if service.uploads else None):
+                started = await service.start(order)  # R3
+        except TimeoutError:
+            return await self._hand_over()
         now = self._tools.now()
         # Known before the write that may fail, for the cancel that then follows.
         self._hold.note(service_id=started.service_id)
@@ -210,7 +218,7 @@ class Run:
             repeated=conversion.tries > 1 or conversion.faults > 0,
             files=self._files(),
             service_id=conversion.service_id,
-            transfer=Copies(self._hold),
+            transfer=self._copies,
         )
 
     async def _sas(self, container: str, permissions: str) -> str | None:
@@ -236,8 +244,13 @@ class Run:
             files.append(InputFile(companion.path.removeprefix(folder), companion.path, companion.size))
         return files
 
+    @property
+    def _time_to_move(self) -> float | None:
+        """Seconds that a step may move files for, None for any number."""
+        return None if self._transfers else _SHORT_SECONDS
+
     async def _hand_over(self) -> bool:
-        """Leaves the step to `transfer_files`; should the message be lost, a tick hands it over again."""
+        """Leaves a long step to `transfer_files`; should the message be lost, a tick hands it over again."""
         # The claim to hand it over ends here; those of transfers that died go on counting.
         await self._hold.save(
             tries=max(self.conversion.tries - 1, 0),
@@ -347,11 +360,15 @@ class Run:
         outcome = self.conversion.outcome
         assert outcome is not None
         if outcome.status is Status.SUCCESS and self._service().downloads:
-            if not self._transfers:
-                return await self._hand_over()
             if self._is_late():
                 return await self._time_out()
-            outcome = with_outputs(outcome, await self._service().collect(await self._order()))
+            try:
+                async with asyncio.timeout(self._time_to_move):
+                    outputs = await self._service().collect(await self._order())
+            except (TooLong, TimeoutError):
+                return await self._hand_over()
+            # What this run wrote is what there is: nobody else writes into the folder.
+            return await self._closing.close(collected(with_outputs(outcome, outputs), self._copies.written))
         folder = paths.outputs(self.conversion.path, self.conversion.id)
         listing = self._tools.storage.list(self._tools.converted, f"{folder}/")
         there = {blob.name: blob async for blob in listing}

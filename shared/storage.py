@@ -324,10 +324,10 @@ class Storage:
         chunks: AsyncIterator[bytes],
         *,
         content_type: str = "application/octet-stream",
-    ) -> tuple[int, str, str]:
-        """Writes a blob from pieces of any size; its size in bytes, and SHA-256 and MD5 in hexadecimal.
+    ) -> tuple[BlobHead, str]:
+        """Writes a blob from pieces of any size; what is there then, and its SHA-256 in hexadecimal.
 
-        Nothing is there before all of it is.
+        Nothing is there before all of it is. Up to 4 MiB are one request, more are one a piece and one more.
         """
         client = self.blob(container, name)
         sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
@@ -345,16 +345,19 @@ class Storage:
             md5.update(chunk)
             size += len(chunk)
             pending += chunk
-            while len(pending) >= _PIECE:
+            while len(pending) > _PIECE:
                 await stage(bytes(pending[:_PIECE]))
                 del pending[:_PIECE]
-        if pending:
+        settings = ContentSettings(content_type=content_type, content_md5=bytearray(md5.digest()))
+        if blocks:
             await stage(bytes(pending))
-        await client.commit_block_list(
-            blocks,
-            content_settings=ContentSettings(content_type=content_type, content_md5=bytearray(md5.digest())),
-        )
-        return size, sha256.hexdigest(), md5.hexdigest()
+            written: dict[str, Any] = await client.commit_block_list(blocks, content_settings=settings)
+        else:
+            written = await client.upload_blob(
+                bytes(pending), overwrite=True, content_settings=settings, max_concurrency=1
+            )
+        etag, modified = _quoted(str(written["etag"])), written["last_modified"]
+        return BlobHead(name, etag, size, modified, md5.digest(), content_type), sha256.hexdigest()
 
     async def delete(self, container: str, name: str, etag: str | None = None) -> bool:
         """Deletes a blob, if it still is version ``etag`` where one is given; False if it was gone.

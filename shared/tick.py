@@ -23,7 +23,8 @@ INSTALLED = "installed"
 HANDED_OUT = "handedout"
 
 _LEASE_SECONDS = 60
-_AT_ONCE = 32
+#: How many conversions are advanced at a time.
+AT_ONCE = 32
 _SIGN_OF_LIFE_SECONDS = 60
 # Nothing is known of an earlier tick: as if it had been the one before on a fast schedule.
 _LEAST_SECONDS = 2.0
@@ -51,7 +52,7 @@ class Tick:
             listed = [item async for item in self._in_flight.list()]
             due = sorted((item for item in listed if item.due_at <= now), key=lambda item: item.due_at)
             due = await self._handed_out(listed, due)
-            limit = asyncio.Semaphore(_AT_ONCE)
+            limit = asyncio.Semaphore(AT_ONCE)
             await asyncio.gather(*(self._advance(item, limit) for item in due))
         self._tell(now, listed, due)
         return len(due)

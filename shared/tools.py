@@ -118,7 +118,8 @@ class Tools:
     async def _unstage(self, conversion: Conversion) -> None:
         """Deletes what was made for the service, also what a run that died has left of an older order."""
         assert conversion.service is not None
-        if self.services[conversion.service].uploads:
+        # Only a model with companions has to be packed.
+        if conversion.companions and self.services[conversion.service].uploads:
             for conversion_id in (conversion.id, *conversion.drop):
                 await self._delete_below(self.staging, paths.staged(conversion_id))
 

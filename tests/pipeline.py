@@ -89,7 +89,7 @@ class Pipeline:
     async def transfer(self) -> None:
         """Works off what `transfer_files` would."""
         while message := await self._receive(self.app.settings.transfer_queue):
-            await self.app.lifecycle.advance(message["record"], transfers=True)
+            await self.app.lifecycle.advance(message["record"], transfers=True, moved=message.get("moved"))
 
     async def requests(self) -> list[str]:
         """Takes what the embedded service's queue holds: the requests to :meth:`run`."""
@@ -235,7 +235,7 @@ def settings_for(azurite: Azurite, **changes: Any) -> dict[str, Any]:
     }
 
 
-class _Kept:
+class Kept:
     """A converter that outlives the bundle that uses it."""
 
     def __init__(self, converter: Converts) -> None:
@@ -264,7 +264,7 @@ async def start(
     settings = read_settings(**settings_for(azurite, **changes))
     app = App(settings, http=http or wrap(loop), **(client_options or {}))
     if converter is not None:
-        vars(app)["_converter"] = _Kept(converter)
+        vars(app)["_converter"] = Kept(converter)
     loop.app = app
     await app.ready()
     clock = ShiftedClock(app.storage.clock)

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from local.azurite import Azurite
-from shared.conversion import Step
+from shared.conversion import Status, Step
 from tests.copier import Copier
 from tests.pipeline import ACCOUNT_ID, ACCOUNT_KEY, Pipeline, start
 from tests.shapes import sample
@@ -134,15 +134,17 @@ async def address(pipeline: Pipeline, path: str) -> str:
     return url
 
 
-async def test_a_callback_makes_a_conversion_due(pipeline: Pipeline) -> None:
+async def test_a_callback_has_the_service_asked_and_changes_nothing_itself(pipeline: Pipeline) -> None:
     await pipeline.drop("cube.stl", CUBE)
     before = await pipeline.record("cube.stl")
     assert before and before.due_at > pipeline.app.tools.now()
     url = await address(pipeline, "cube.stl")
     assert await call(pipeline, url, json={"status": "success", "anything": "ignored"}) == 204
+    assert await pipeline.record("cube.stl") == before
+    await pipeline.transfer()
     after = await pipeline.record("cube.stl")
-    assert after and after.due_at <= pipeline.app.tools.now()
-    assert after.step is Step.POLL
+    assert after and after.rev != before.rev
+    assert (after.step, after.status) == (Step.POLL, Status.PENDING)
 
 
 async def test_a_forged_callback_is_not_found_and_does_nothing(pipeline: Pipeline) -> None:
@@ -180,6 +182,7 @@ async def test_a_callback_of_a_superseded_conversion_leaves_the_new_one_alone(pi
     await pipeline.drop("cube.stl", CUBE[:80] + b"\x00" * 4)
     before = await pipeline.record("cube.stl")
     assert await call(pipeline, url) == 204
+    await pipeline.transfer()
     assert await pipeline.record("cube.stl") == before
 
 

@@ -205,7 +205,7 @@ async def test_a_manifest_that_appeared_meanwhile_is_replaced_and_its_files_go(p
     # Of a run that nobody knows of: its record was unreadable, or somebody deleted it.
     other = record.changed(id="0" * 32, outcome=Outcome(status=Status.SUCCESS))
     tools = pipeline.app.tools
-    await tools.manifests.write(build(other, tools.now()), None)
+    await tools.manifests.write(build(other, tools.now()), None, tools.now())
     await tools.storage.put(tools.converted, f"{paths.outputs(PATH, other.id)}/block.glb", b"late")
     await pipeline.app.lifecycle.advance(name)
     await assert_whole(pipeline, block(2), jobs=1)

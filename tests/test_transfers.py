@@ -1,9 +1,11 @@
-"""Services that reach no blobs: their files go through `transfer_files`, in bounded memory.
+"""Services that reach no blobs: their files go through `transfer_files`, in bounded memory; a few short
+ones go by the way.
 
 The service here is the simplest that needs it: it is handed the model, and hands it back as its only
 output.
 """
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from local.azurite import Azurite
-from shared import paths
+from shared import paths, steps
 from shared.clients import Order, OutputFile, Progress, Started
 from shared.conversion import Status, Step
 from shared.problems import Code, ServiceFault
@@ -21,6 +23,7 @@ from shared.storage import Storage
 from tests.pipeline import Pipeline, start
 
 MODEL = bytes(range(256)) * 40_000  # 10 MB: three pieces
+SHORT_MODEL = MODEL[: 4 * 1024 * 1024]
 SIDECAR = b'{"service": "api2convert", "formats": [{"type": "glb"}]}'
 
 
@@ -116,8 +119,47 @@ async def test_what_is_brought_is_what_the_service_made(pipeline: Pipeline, echo
     assert await pipeline.read(derivative.path) == MODEL
     assert derivative.sha256 == hashlib.sha256(MODEL).hexdigest()
     assert derivative.md5 == hashlib.md5(MODEL, usedforsecurity=False).hexdigest()
-    assert (echo.starts, echo.collections) == (1, 1)
+    # Whoever asked the service began to collect, and left the whole to `transfer_files`.
+    assert (echo.starts, echo.collections) == (1, 2)
     assert echo.disposed == [f"job-{manifest.id}"]
+
+
+async def test_a_short_model_is_moved_by_the_way(pipeline: Pipeline, echo: Echo) -> None:
+    await pipeline.drop("model.stl", SHORT_MODEL)
+    assert echo.starts == 1
+    pipeline.later(10)
+    await pipeline.app.tick.run()
+    # Nothing has worked off the queue: `transfer_files` was not needed.
+    manifest = await pipeline.manifest("model.stl")
+    assert manifest.status is Status.SUCCESS
+    (derivative,) = manifest.derivatives
+    assert await pipeline.read(derivative.path) == SHORT_MODEL
+    assert derivative.md5 == hashlib.md5(SHORT_MODEL, usedforsecurity=False).hexdigest()
+    assert (echo.starts, echo.collections) == (1, 1)
+
+
+@pytest.mark.parametrize("call", ["start", "collect"])
+async def test_what_takes_long_by_the_way_is_handed_over(
+    pipeline: Pipeline, echo: Echo, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    async def stuck(order: Order) -> Any:
+        await asyncio.Event().wait()
+
+    if call == "collect":
+        await pipeline.drop("model.stl", SHORT_MODEL)
+        pipeline.later(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "_SHORT_SECONDS", 0.05)
+        patch.setattr(echo, call, stuck)
+        if call == "start":
+            await pipeline.drop("model.stl", SHORT_MODEL)
+        else:
+            await pipeline.app.tick.run()
+    record = await pipeline.record("model.stl")
+    assert record is not None and record.handed_over
+    await pipeline.settle()
+    assert (await pipeline.manifest("model.stl")).status is Status.SUCCESS
+    assert echo.starts == 1
 
 
 async def test_a_noted_id_is_taken_up_again(pipeline: Pipeline, echo: Echo) -> None:

@@ -126,7 +126,9 @@ async def converted(pipeline: Pipeline) -> tuple[str, ...]:
     await pipeline.upload("parts/box.mtl", MTL)
     await pipeline.drop(MODEL, OBJ)
     await run_requests(pipeline)
-    return (paths.record(MODEL),)
+    record = await pipeline.record(MODEL)
+    assert record is not None
+    return (paths.record(MODEL), record.id)
 
 
 async def run_requests(pipeline: Pipeline) -> None:
@@ -178,7 +180,7 @@ INTERRUPTIONS = (
     Interruption(ordered, "embedded_worker", points=9),
     Interruption(converted, "transfer_files", points=9),
     Interruption(converted_again, "poll_conversions", points=18, jobs=2, ahead=10),
-    Interruption(called_back, "callback", points=3),
+    Interruption(called_back, "callback", points=1),
 )
 
 
@@ -241,7 +243,8 @@ async def bring_to_an_end(pipeline: Pipeline, order: Order, *, again: bool) -> N
     elif order.function == "start_conversion" and again:
         await pipeline.event(*order.arguments)
     elif order.function == "transfer_files" and again:
-        await pipeline.app.lifecycle.advance(*order.arguments, transfers=True)
+        record, conversion_id = order.arguments
+        await pipeline.app.lifecycle.advance(record, transfers=True, moved=conversion_id)
     elif order.function == "callback" and again:
         async with pipeline.http() as client:
             assert (await client.post(order.arguments[0])).status_code == 204

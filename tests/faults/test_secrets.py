@@ -244,7 +244,7 @@ async def test_a_callback_that_fails_tells_its_route_and_not_its_code(
         url = pipeline.app.callbacks.url(record)
         assert url is not None
         with monkeypatch.context() as patch:
-            patch.setattr("shared.lifecycle.Lifecycle.make_due", None)
+            patch.setattr("shared.storage.Storage.enqueue", None)
             reply = await client.post(url[url.index("/callbacks/") :])
         assert reply.status_code == 500
         assert "/callbacks/{record}/{conversion_id}/{mac}" in caplog.text

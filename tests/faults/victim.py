@@ -126,7 +126,7 @@ async def _do(order: Order) -> None:
         "start_conversion": app.lifecycle.consider,
         "poll_conversions": app.tick.run,
         "find_missed_models": app.sweep.run,
-        "transfer_files": lambda record: app.lifecycle.advance(record, transfers=True),
+        "transfer_files": lambda record, id: app.lifecycle.advance(record, transfers=True, moved=id),
         "embedded_worker": app.worker.run,
         "callback": lambda url: _call(loop, url),
     }

@@ -16,7 +16,7 @@ from shared.embedded.api.api2convert.errors import InputError
 from shared.embedded.api.api2convert.inputs import Bring, Brought, OnDisk
 from shared.embedded.api.api2convert.model import Conversion, Job, Message, Output
 from shared.embedded.api.api2convert.notices import Notices
-from shared.embedded.api.api2convert.store import Gone, Jobs, file, new_id
+from shared.embedded.api.api2convert.store import Gone, Jobs, Seen, file, new_id
 from shared.embedded.containers import Container
 from shared.embedded.engine.formats import PICTURES, file_name
 from shared.embedded.engine.job import Job as EngineJob
@@ -93,6 +93,8 @@ class _Run:
         self._warnings: list[Message] = []
         self._outputs: list[Output] = []
         self._names: set[str] = set()
+        # The job as this run wrote it last; most often nobody else has changed it since.
+        self._seen: Seen | None = None
 
     async def run(self) -> Job:
         job = await self._take()
@@ -123,7 +125,8 @@ class _Run:
             now = self._jobs.now()
             return job.changed(now, status="pending", run=self._token, outputs=(), errors=(), warnings=())
 
-        job = await self._jobs.change(self._id, taken)
+        self._seen = await self._jobs.change_seen(self._id, taken, None)
+        job = self._seen.job
         if not self._is_first and not job.is_final:
             await self._jobs.drop(self._id, "out/")
         return job
@@ -134,7 +137,8 @@ class _Run:
                 raise Lost
             return apply(job)
 
-        return await self._jobs.change(self._id, ours)
+        self._seen = await self._jobs.change_seen(self._id, ours, self._seen)
+        return self._seen.job
 
     async def _enter(self, status: str) -> Job:
         job = await self._change(lambda job: job.changed(self._jobs.now(), status=status))

@@ -52,6 +52,14 @@ class Listed:
     keep_until: datetime | None
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A job, and the version of its blob that was read or written."""
+
+    job: Job
+    etag: str
+
+
 class Jobs:
     """The job records, and the files that belong to them."""
 
@@ -80,7 +88,7 @@ class Jobs:
     async def read(self, job_id: str) -> Job | None:
         """The job, or None."""
         found = await self._read(job_id)
-        return None if found is None else found[0]
+        return None if found is None else found.job
 
     async def change(self, job_id: str, apply: Callable[[Job], Job]) -> Job:
         """The job after ``apply``, which is called again when somebody else was faster.
@@ -88,25 +96,33 @@ class Jobs:
         Raises:
             Gone: there is no such job.
         """
+        return (await self.change_seen(job_id, apply, None)).job
+
+    async def change_seen(self, job_id: str, apply: Callable[[Job], Job], seen: Seen | None) -> Seen:
+        """As :meth:`change`, from the job as it was ``seen`` last: no read, where nobody changed it since.
+
+        Raises:
+            Gone: there is no such job.
+        """
         for _ in range(_ATTEMPTS):
-            found = await self._read(job_id)
+            found = seen or await self._read(job_id)
+            seen = None
             if found is None:
                 raise Gone
-            job, etag = found
-            changed = apply(job)
-            if changed is job:
-                return job
+            changed = apply(found.job)
+            if changed is found.job:
+                return found
             try:
-                await self.storage.replace(
-                    self.container, _job(job_id), _dump(changed), etag, metadata=_metadata(changed)
+                etag = await self.storage.replace(
+                    self.container, _job(job_id), _dump(changed), found.etag, metadata=_metadata(changed)
                 )
             except Conflict:
                 # The client sends again a write whose reply was lost, and then meets its own first one.
-                again = await self.read(job_id)
-                if again is not None and again.rev == changed.rev:
-                    return changed
+                again = await self._read(job_id)
+                if again is not None and again.job.rev == changed.rev:
+                    return again
                 continue
-            return changed
+            return Seen(changed, etag)
         raise Conflict(f"{job_id} kept changing")
 
     async def submit(self, job: Job) -> None:
@@ -145,7 +161,7 @@ class Jobs:
             found = await self._read(item.id)
             if found is None:
                 continue
-            job, etag = found
+            job, etag = found.job, found.etag
             try:
                 if job.is_staged:
                     await self.storage.delete(self.container, _job(job.id), etag)
@@ -180,9 +196,9 @@ class Jobs:
         """False if it was gone."""
         return await self.storage.delete(self.container, f"{_PRESETS}{preset_id}.json")
 
-    async def _read(self, job_id: str) -> tuple[Job, str] | None:
+    async def _read(self, job_id: str) -> Seen | None:
         blob = await self.storage.read(self.container, _job(job_id))
-        return None if blob is None else (Job.model_validate_json(blob.data), blob.etag)
+        return None if blob is None else Seen(Job.model_validate_json(blob.data), blob.etag)
 
 
 def new_id() -> str:

@@ -189,9 +189,10 @@ class Conversion(_Value):
     the claims of the present step that nobody completed, ``handed_over`` says that the step waits for
     `transfer_files`, ``faults`` the service's transient failures in a
     row, ``bad_replies`` how many of the last of them were replies that made no sense, ``fault`` what the
-    last one said. ``settled_at`` is when the settings were read. ``drop`` names folders that nothing will
-    refer to once this conversion has its manifest. ``denied_at`` is when the service had been refused by
-    storage, and the conversion got the id, and the SAS tokens, that it has now: that happens once.
+    last one said, ``resume_at`` when a service that answered 429 may be called again. ``settled_at`` is when
+    the settings were read. ``drop`` names folders that nothing will refer to once this conversion has its
+    manifest. ``denied_at`` is when the service had been refused by storage, and the conversion got the id,
+    and the SAS tokens, that it has now: that happens once.
     """
 
     id: str
@@ -206,6 +207,7 @@ class Conversion(_Value):
     faults: int = 0
     bad_replies: int = 0
     fault: str | None = None
+    resume_at: datetime | None = None
     accepted_at: datetime
     due_at: datetime
     started_at: datetime | None = None

@@ -15,7 +15,7 @@ from shared.telemetry import event
 from shared.tools import Tools
 
 #: What a call that worked makes of earlier ones that did not.
-NO_FAULTS: dict[str, Any] = {"faults": 0, "bad_replies": 0, "fault": None}
+NO_FAULTS: dict[str, Any] = {"faults": 0, "bad_replies": 0, "fault": None, "resume_at": None}
 
 
 class Hold:

@@ -15,9 +15,6 @@ from shared import paths
 from shared.conversion import Conversion, ServiceName
 from shared.storage import BlobHead, Conflict, Storage
 
-# A metadata value travels as a header; all of them together may have 8 KiB.
-_LONGEST_METADATA = 4096
-
 
 class NotOurs(Exception):
     """Somebody else has changed, replaced or deleted the record.
@@ -45,7 +42,8 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Listed:
-    """A record as a listing shows it. ``path`` is None where it is too long for metadata."""
+    """A record as a listing shows it. ``path`` is None where it is too long for metadata; ``ordered`` says
+    that the service may have the conversion, ``resume_at`` until when it had asked to be left alone."""
 
     name: str
     path: str | None
@@ -54,6 +52,8 @@ class Listed:
     due_at: datetime
     service: ServiceName | None
     status: str
+    ordered: bool
+    resume_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -177,10 +177,14 @@ def metadata(conversion: Conversion) -> dict[str, str]:
         "due": conversion.due_at.isoformat(),
         "status": conversion.status,
     }
-    if len(path) <= _LONGEST_METADATA:
+    if len(path) <= paths.LONGEST_METADATA:
         told["path"] = path
     if conversion.service is not None:
         told["service"] = conversion.service
+    if conversion.ordered:
+        told["ordered"] = "true"
+    if conversion.resume_at is not None:
+        told["resume"] = conversion.resume_at.isoformat()
     return told
 
 
@@ -191,6 +195,7 @@ def _listed(head: BlobHead) -> Listed | None:
         accepted_at = datetime.fromisoformat(metadata["accepted"])
         due_at = datetime.fromisoformat(metadata["due"])
         step = metadata["step"]
+        resume_at = datetime.fromisoformat(metadata["resume"]) if "resume" in metadata else None
     except (KeyError, ValueError):
         return (
             None  # the tick's lock, or a record that somebody edited: an event or the sweep finds its model
@@ -203,4 +208,6 @@ def _listed(head: BlobHead) -> Listed | None:
         due_at=due_at,
         service=cast("ServiceName | None", metadata.get("service")),
         status=metadata.get("status", "pending"),
+        ordered="ordered" in metadata,
+        resume_at=resume_at,
     )

@@ -245,6 +245,9 @@ class Manifests:
         }
         if manifest.errors:
             metadata["code"] = paths.to_metadata(str(manifest.errors[0].code))
+        path = paths.to_metadata(manifest.source.path)
+        if paths.folder(manifest.source.path) != manifest.source.path and len(path) <= paths.LONGEST_METADATA:
+            metadata["path"] = path  # the folder's name does not say it
         data = manifest.encode()
         if etag is None:
             return await self._storage.create(self._container, name, data, metadata=metadata)

@@ -1,5 +1,6 @@
 """How a conversion ended: what the service reports, checked against what is there. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -65,8 +66,9 @@ def _files(outputs: Sequence[clients.OutputFile]) -> tuple[OutputFile, ...]:
     )
 
 
-def collected(outcome: Outcome, there: Mapping[str, BlobHead]) -> Outcome:
-    """The outcome with the files that exist; success without all of its files is none."""
+def collected(outcome: Outcome, there: Mapping[str, BlobHead], wanted: Sequence[str]) -> Outcome:
+    """The outcome with the files that exist; success without all of its files is none, nor is it without one
+    for each of the ``wanted`` types, where the service says what it wrote."""
     stated = {file.path: file for file in outcome.files}
     files: list[OutputFile] = []
     logs: list[OutputFile] = []
@@ -92,6 +94,7 @@ def collected(outcome: Outcome, there: Mapping[str, BlobHead]) -> Outcome:
         for path, file in stated.items()
         if path not in there or (file.size >= 0 and there[path].size != file.size)
     ]
+    short += [f"{type_} (none)" for type_ in _lacking(outcome, wanted)]
     if short or not (files or outcome.kept):
         return Outcome(
             status=Status.FAILED,
@@ -102,6 +105,15 @@ def collected(outcome: Outcome, there: Mapping[str, BlobHead]) -> Outcome:
             logs=(*logs, *files),
         )
     return outcome.model_copy(update={"files": tuple(files), "logs": tuple(logs)})
+
+
+def _lacking(outcome: Outcome, wanted: Sequence[str]) -> list[str]:
+    """The types that were ordered, and that no file is of."""
+    made = Counter(file.output_type for file in outcome.files if file.output_type and file.role is None)
+    if not made:
+        return []
+    kept = {one.output_type for one in outcome.kept}
+    return sorted(type_ for type_ in (Counter(wanted) - made).elements() if type_ not in kept)
 
 
 def _code(said: str | None) -> str:

@@ -90,7 +90,8 @@ def _finished(blob: Any) -> dict[str, Any] | None:
     if name != paths.MANIFEST or "status" not in metadata:
         return None
     told = {
-        "path": folder,
+        # A model whose name is too long, or no name of a folder, has a folder called after its hash.
+        "path": paths.from_metadata(metadata["path"]) if "path" in metadata else folder,
         "status": metadata["status"],
         "manifest": blob.name,
         "id": metadata.get("conversion"),

@@ -17,6 +17,9 @@ MANIFEST = "manifest.json"
 LONGEST_NAME = 1024
 MOST_SEGMENTS = 254
 
+#: A metadata value travels as a header; all of them together may have 8 KiB.
+LONGEST_METADATA = 4096
+
 # Room for "/<id>/<name of an output>" behind the path of a model: a file's name has up to 255 characters.
 _LONGEST_PATH = 700
 _MOST_PATH_SEGMENTS = 200

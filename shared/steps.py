@@ -15,7 +15,7 @@ from shared.in_flight import Held
 from shared.intake import Companions
 from shared.outcome import collected, reported, with_outputs
 from shared.problems import Code, Problem, ServiceFault
-from shared.storage import Conflict
+from shared.storage import BlobHead, Conflict
 from shared.telemetry import event
 from shared.tools import Tools
 
@@ -325,7 +325,7 @@ class Run:
         the one conversion that met it."""
         name = self.conversion.service
         assert name is not None
-        wait = (self._tools.resume_at.get(name, self._tools.now()) - self._tools.now()).total_seconds()
+        wait = self._tools.seconds_held_back(name)
         if wait > 0:
             raise _HeldBack(
                 Code.SERVICE_THROTTLED,
@@ -359,6 +359,7 @@ class Run:
         """What is there against what the service says it wrote: nothing is taken on trust."""
         outcome = self.conversion.outcome
         assert outcome is not None
+        assert self.conversion.settings is not None
         if outcome.status is Status.SUCCESS and self._service().downloads:
             if self._is_late():
                 return await self._time_out()
@@ -367,25 +368,30 @@ class Run:
                     outputs = await self._service().collect(await self._order())
             except (TooLong, TimeoutError):
                 return await self._hand_over()
-            # What this run wrote is what there is: nobody else writes into the folder.
-            return await self._closing.close(collected(with_outputs(outcome, outputs), self._copies.written))
+            # Its client has held the outputs against the order, and what this run wrote is what there is:
+            # nobody else writes into the folder.
+            made = with_outputs(outcome, outputs)
+            return await self._closing.close(collected(made, self._copies.written, []))
         folder = paths.outputs(self.conversion.path, self.conversion.id)
         listing = self._tools.storage.list(self._tools.converted, f"{folder}/")
         there = {blob.name: blob async for blob in listing}
-        return await self._closing.close(collected(outcome, there))
+        wanted = [item.type for item in self.conversion.settings.formats]
+        return await self._closing.close(collected(outcome, there, wanted))
 
     # --- When it does not go well -------------------------------------------------------------
 
     async def _end(self, problem: Problem) -> bool:
         known = self.conversion.outcome
-        return await self._closing.close(
-            Outcome(
-                status=Status.TIMEOUT if problem.code is Code.TIMEOUT else Status.FAILED,
-                code=problem.code,
-                message=problem.message,
-                logs=known.logs if known else (),
-            )
+        outcome = Outcome(
+            status=Status.TIMEOUT if problem.code is Code.TIMEOUT else Status.FAILED,
+            code=problem.code,
+            message=problem.message,
+            logs=known.logs if known else (),
         )
+        if self.conversion.step is Step.COLLECT:
+            # What has been brought so far: no file is there that the manifest does not name.
+            outcome = collected(outcome, await self._there(), [])
+        return await self._closing.close(outcome)
 
     async def _time_out(self) -> bool:
         conversion = self.conversion
@@ -422,8 +428,10 @@ class Run:
             return False
         back_off = min(_LEAST_BACK_OFF * 2**conversion.faults, _MOST_BACK_OFF)
         wait = max(fault.retry_after or 0.0, back_off - _jitter(back_off / 2))
-        if fault.code is Code.SERVICE_THROTTLED and conversion.service:
-            self._tools.resume_at[conversion.service] = now + timedelta(seconds=wait)
+        due_at = now + timedelta(seconds=wait)
+        is_throttled = fault.code is Code.SERVICE_THROTTLED
+        if is_throttled and conversion.service:
+            self._tools.hold_back(conversion.service, due_at)
         event(
             "service.fault",
             self.conversion,
@@ -432,12 +440,12 @@ class Run:
             message=fault.message,
             retry_in=round(wait, 1),
         )
-        due_at = now + timedelta(seconds=wait)
         await self._hold.save(
             tries=0,
             faults=conversion.faults + 1,
             bad_replies=bad_replies,
             fault=fault.message,
+            resume_at=due_at if is_throttled else None,
             due_at=min(due_at, conversion.deadline or due_at),
         )
         return False

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob.aio import BlobLeaseClient
 
-from shared.conversion import Step
+from shared.allowance import Allowance
+from shared.conversion import ServiceName, Step
 from shared.in_flight import Listed
 from shared.lifecycle import Lifecycle
 from shared.storage import Conflict
@@ -20,14 +21,13 @@ from shared.tools import Tools
 
 LOCK = "tick.lock"
 INSTALLED = "installed"
-HANDED_OUT = "handedout"
+# With the name of a service behind it: what it was asked to start lately.
+HANDED_OUT = "handedout_"
 
 _LEASE_SECONDS = 60
 #: How many conversions are advanced at a time.
 AT_ONCE = 32
 _SIGN_OF_LIFE_SECONDS = 60
-# Nothing is known of an earlier tick: as if it had been the one before on a fast schedule.
-_LEAST_SECONDS = 2.0
 
 
 class Tick:
@@ -50,12 +50,18 @@ class Tick:
                 return 0
             now = self._storage.now()
             listed = [item async for item in self._in_flight.list()]
+            self._heed(listed)
             due = sorted((item for item in listed if item.due_at <= now), key=lambda item: item.due_at)
-            due = await self._handed_out(listed, due)
-            limit = asyncio.Semaphore(AT_ONCE)
-            await asyncio.gather(*(self._advance(item, limit) for item in due))
+            counted = [item for item in due if self._is_counted(item)]
+            names = {item.name for item in counted}
+            at_once = asyncio.Semaphore(AT_ONCE)
+            _, begun = await asyncio.gather(
+                asyncio.gather(*(self._advance(item, at_once) for item in due if item.name not in names)),
+                self._hand_out(listed, counted, at_once),
+            )
+            advanced = len(due) - len(counted) + begun
         self._tell(now, listed, due)
-        return len(due)
+        return advanced
 
     def _tell(self, now: datetime, listed: list[Listed], due: list[Listed]) -> None:
         """Says what is in flight; where nothing is, once a minute, as a sign of life."""
@@ -73,44 +79,57 @@ class Tick:
             **by_step,
         )
 
-    async def _handed_out(self, listed: list[Listed], due: list[Listed]) -> list[Listed]:
-        """What is due, less the starts that would put a service over one of its limits."""
-        starts = [item for item in due if item.step == Step.START and self._is_handed_out(item)]
-        if not starts:
-            return due
-        most = self._tools.max_in_flight
-        running = Counter(item.service for item in listed if item.step in (Step.POLL, Step.COLLECT))
-        seconds = await self._since_last()
-        refused: set[str] = set()
-        begun: Counter[str | None] = Counter()
+    def _heed(self, listed: list[Listed]) -> None:
+        """Leaves alone the services that asked for it, also where it was another process that they told."""
+        for item in listed:
+            if item.service is not None and item.resume_at is not None:
+                self._tools.hold_back(item.service, item.resume_at)
+
+    def _is_counted(self, item: Listed) -> bool:
+        """Whether it is a start at a service with a limit."""
+        return item.step == Step.START and item.service is not None and self._tools.hands_out(item.service)
+
+    async def _hand_out(self, listed: list[Listed], starts: list[Listed], at_once: asyncio.Semaphore) -> int:
+        """Starts what puts no service over one of its limits; how many those are."""
+        waiting: dict[ServiceName, list[Listed]] = defaultdict(list)
         for item in starts:
-            limit = self._limit(item)
-            if (most and running[item.service] >= most) or (
-                limit is not None and begun[item.service] >= int(limit * seconds / 60)
-            ):
-                refused.add(item.name)
-                continue
-            running[item.service] += 1
-            begun[item.service] += 1
-        return [item for item in due if item.name not in refused]
+            assert item.service is not None
+            waiting[item.service].append(item)
+        begun = 0
+        for service, wanted in waiting.items():
+            allowed = self._with_a_place(service, wanted, listed)
+            allowed = allowed[: await self._share(service, len(allowed))]
+            await asyncio.gather(*(self._advance(item, at_once) for item in allowed))
+            begun += len(allowed)
+        return begun
 
-    def _is_handed_out(self, item: Listed) -> bool:
-        return item.service is not None and self._tools.hands_out(item.service)
+    def _with_a_place(self, service: ServiceName, starts: list[Listed], listed: list[Listed]) -> list[Listed]:
+        """The starts that a service may be asked for, up to MAX_IN_FLIGHT; none while it is left alone. One
+        that was begun before, and never ended, has its place already: the service may have it."""
+        most = self._tools.max_in_flight
+        free = most - sum(item.service == service and _is_at_the_service(item) for item in listed)
+        if self._tools.seconds_held_back(service) > 0:
+            free = 0
+        elif not most:
+            free = len(starts)
+        begun = [item for item in starts if item.ordered]
+        new = [item for item in starts if not item.ordered]
+        return begun + new[: max(free, 0)]
 
-    def _limit(self, item: Listed) -> int | None:
-        assert item.service is not None
-        return self._tools.starts_per_minute(item.service)
-
-    async def _since_last(self) -> float:
-        """Seconds since starts were handed out last, here or on another instance; at most a minute."""
-        now = self._storage.now()
+    async def _share(self, service: ServiceName, wanted: int) -> int:
+        """How many starts the service takes now, by what was started in the last minute, here or on another
+        instance."""
+        limit = self._tools.starts_per_minute(service)
+        if limit is None or not wanted:
+            return wanted
+        key = HANDED_OUT + service.replace("-", "_")
         client = self._storage.blob(self._container, LOCK)
         metadata = dict((await client.get_blob_properties()).metadata)
-        last = metadata.get(HANDED_OUT)
-        await client.set_blob_metadata(metadata | {HANDED_OUT: now.isoformat()}, lease=self._held_lease)
-        if last is None:
-            return _LEAST_SECONDS
-        return min(max((now - datetime.fromisoformat(last)).total_seconds(), 0.0), 60.0)
+        allowance = Allowance.parse(metadata.get(key))
+        await asyncio.sleep(allowance.pause(self._storage.now(), limit, wanted))
+        granted, rest = allowance.take(self._storage.now(), limit, wanted)
+        await client.set_blob_metadata(metadata | {key: rest.text()}, lease=self._held_lease)
+        return granted
 
     async def _advance(self, item: Listed, limit: asyncio.Semaphore) -> None:
         async with limit:
@@ -162,6 +181,11 @@ class Tick:
             await asyncio.sleep(_LEASE_SECONDS / 3)
             with contextlib.suppress(HttpResponseError):
                 await lease.renew()
+
+
+def _is_at_the_service(item: Listed) -> bool:
+    """Whether the service has the conversion, or may have it: its start was begun."""
+    return item.step in (Step.POLL, Step.COLLECT) or (item.step == Step.START and item.ordered)
 
 
 def _longest(times: Iterable[timedelta]) -> float:

@@ -66,12 +66,22 @@ class Tools:
     max_in_flight: int
     transfer_queue: str
     staging: str
-    # When a service that answered 429 may be called again, as far as this process knows.
+    # When a service that answered 429 may be called again, as far as this process knows: by its own calls,
+    # and in a tick by what the records say of those of others.
     resume_at: dict[str, datetime] = field(default_factory=dict)
 
     def now(self) -> datetime:
         """R10: the time at the storage service."""
         return self.storage.now()
+
+    def hold_back(self, service: ServiceName, until: datetime) -> None:
+        """The service, not only the conversion that met its 429, is left alone for so long."""
+        self.resume_at[service] = max(until, self.resume_at.get(service, until))
+
+    def seconds_held_back(self, service: ServiceName) -> float:
+        """For how long the service is still to be left alone; 0 or less where it may be called."""
+        now = self.now()
+        return (self.resume_at.get(service, now) - now).total_seconds()
 
     def hands_out(self, service: ServiceName) -> bool:
         """Whether the tick alone may start conversions at the service, because it counts them."""

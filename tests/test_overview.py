@@ -73,6 +73,20 @@ async def test_a_model_with_a_long_name_is_told_by_its_whole_name_in_flight(pipe
     assert [item["path"] for item in page.conversions] == [name]
 
 
+@pytest.mark.parametrize("name", ["ü" * 600 + "x" * 200 + ".stl", "a/" * 210 + "cube.stl"])
+async def test_a_model_with_a_long_name_is_told_by_it_in_the_end_too(pipeline: Pipeline, name: str) -> None:
+    await pipeline.convert(name, CUBE)
+    [told] = (await pipeline.app.overview.page("", None, 10, None)).conversions
+    assert told["path"] == name
+    assert told["manifest"].startswith("~long/")
+
+
+async def test_a_name_that_no_metadata_can_hold_is_told_by_its_folder(pipeline: Pipeline) -> None:
+    await pipeline.convert("ü" * 1020 + ".stl", CUBE)
+    [told] = (await pipeline.app.overview.page("", None, 10, None)).conversions
+    assert told["path"] == told["manifest"].removesuffix("/manifest.json")
+
+
 async def test_a_service_in_strange_words_is_listed_as_it_is(pipeline: Pipeline) -> None:
     await pipeline.convert("cube.stl", CUBE)
     stored = await pipeline.app.tools.manifests.of("cube.stl")

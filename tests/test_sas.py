@@ -277,6 +277,23 @@ async def test_a_delegation_key_is_fetched_again_only_for_a_token_that_would_out
         assert moment(parts(late)["ske"]) >= moment(parts(late)["se"])
 
 
+async def test_a_delegation_key_that_storage_has_refused_is_not_signed_with_again(
+    secure: Secure, key_requests: list[str]
+) -> None:
+    async with with_identity(secure, Orders()) as pipeline:
+        signer = Signer(pipeline.app.storage)
+        now = pipeline.app.storage.now()
+        until = now + timedelta(hours=1)
+        await signer.container_sas("models", "rl", until)
+        pipeline.later(600)
+        denied = pipeline.app.storage.now()
+        pipeline.later(2)
+        for _ in range(2):
+            await signer.container_sas("models", "rl", until, after=denied)
+            await signer.blob_sas("models", "a.stl", "r", until, after=denied)
+        assert len(key_requests) == 2
+
+
 async def test_a_connection_that_can_sign_nothing_says_what_to_do(azurite: Azurite) -> None:
     sas_only = (
         f"BlobEndpoint={azurite.blob_url}/{ACCOUNT};QueueEndpoint={azurite.queue_url}/{ACCOUNT};"

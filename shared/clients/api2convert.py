@@ -28,6 +28,7 @@ from shared.clients.api2convert_wire import (
     objects,
     output_name,
     unique,
+    without_output,
 )
 from shared.clients.transport import Answer, Transport, is_loopback, redacted
 from shared.clients.zipped import zipped
@@ -172,13 +173,20 @@ class Api2Convert:
             for item in objects(job.value.get("conversion"))
             if isinstance(item.get("id"), str) and isinstance(item.get("target"), str)
         }
+        outputs = objects(job.value.get("output"))
+        # Without that option a conversion that fails is a warning of the job's, and no output.
+        if order.options.get("fail_on_conversion_error") is not False and (
+            missing := without_output(types, outputs)
+        ):
+            raise ServiceFault(
+                Code.MISSING_OUTPUT,
+                f"{NAME} completed the job, but made no {', '.join(missing)}. "
+                "Delete the manifest to convert again.",
+                transient=False,
+                trace_id=job.trace_id,
+            )
         names: set[str] = set()
-        return tuple(
-            [
-                await self._bring(output, order.transfer, types, names, job)
-                for output in objects(job.value.get("output"))
-            ]
-        )
+        return tuple([await self._bring(output, order.transfer, types, names, job) for output in outputs])
 
     async def dispose(self, service_id: str) -> None:
         """Delete the job with its files; one that is gone is deleted."""

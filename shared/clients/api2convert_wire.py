@@ -101,6 +101,15 @@ def objects(value: Any) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def without_output(types: Mapping[str, str], outputs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The targets of those conversions of a job, id -> target, that none of its outputs is of. Where outputs
+    do not say which conversion made them, they are counted."""
+    sources = [output.get("source") for output in outputs]
+    made = {str(source.get("conversion")) for source in sources if isinstance(source, dict)}
+    missing = [target for one, target in types.items() if one not in made]
+    return missing if made & types.keys() or len(outputs) < len(types) else []
+
+
 def output_name(output: Mapping[str, Any], uri: str) -> str:
     """What an output is called, without any folder: it came from outside."""
     for name in (output.get("filename"), output.get("name"), unquote(urlsplit(uri).path)):

@@ -167,7 +167,8 @@ async def test_errors_and_warnings_keep_their_code_source_and_id(azurite: Azurit
             ("input", "in-1", 17, "File not found"),
             ("conversion", "c-1", 6004, "No"),
         ]
-        assert [one.code for one in manifest.warnings] == [6004]
+        # An input that was refused: its address was signed anew, once, and refused again.
+        assert [one.code for one in manifest.warnings] == [6004, "sas-renewed"]
 
 
 async def test_a_canceled_job_has_failed(azurite: Azurite) -> None:

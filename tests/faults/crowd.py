@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -11,8 +12,9 @@ import httpx
 
 from shared import paths
 from shared.manifest import Manifest
+from shared.storage import Clock
 from shared.tick import LOCK
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, ShiftedClock
 
 _AT_ONCE = 16
 CREATE = "/conversions/createWithSharedAccessSignature"
@@ -34,6 +36,24 @@ async def each[Item](items: Iterable[Item], do: Callable[[Item], Awaitable[Any]]
             await do(item)
 
     await asyncio.gather(*(one(item) for item in items))
+
+
+class _Still(Clock):
+    """A time that does not pass."""
+
+    def __init__(self, begin: datetime) -> None:
+        super().__init__()
+        self._begin = begin
+
+    def now(self) -> datetime:
+        return self._begin
+
+
+def stop_clock(pipeline: Pipeline, ago: timedelta = timedelta()) -> None:
+    """From now on time passes when a test says so, and not while a slow machine works. It begins some time
+    ``ago``: storage itself has the real one, and refuses a SAS of its future."""
+    pipeline.clock = ShiftedClock(_Still(pipeline.app.storage.now() - ago))
+    pipeline.app.storage.clock = pipeline.clock
 
 
 class Between(httpx.AsyncBaseTransport):
@@ -72,7 +92,7 @@ async def said(response: httpx.Response) -> Any:
 
 def answering(response: httpx.Response, body: Any) -> httpx.Response:
     """The same answer with another body."""
-    headers = {key: value for key, value in response.headers.items() if key != "content-length"}
+    headers = [one for one in response.headers.multi_items() if one[0] != "content-length"]
     return httpx.Response(response.status_code, headers=headers, json=body)
 
 
@@ -83,7 +103,9 @@ async def ended(pipeline: Pipeline, models: Iterable[str]) -> dict[str, Manifest
     there = {blob.name: blob.size async for blob in storage.list(names.converted_container)}
     manifests: dict[str, Manifest] = {}
     for path in models:
-        manifest = manifests[path] = await pipeline.manifest(path)
+        stored = await pipeline.app.tools.manifests.of(path)
+        assert stored and stored.manifest, f"{path} has no manifest"
+        manifest = manifests[path] = stored.manifest
         del there[paths.manifest(path)]
         sizes = {file.path: file.size for file in manifest.derivatives}
         sizes |= {file.path: file.size for one in manifest.derivatives for file in one.children}
@@ -93,9 +115,9 @@ async def ended(pipeline: Pipeline, models: Iterable[str]) -> dict[str, Manifest
     assert there == {}, "orphans"
     left = [blob.name async for blob in storage.list(names.in_flight_container)]
     assert set(left) <= {LOCK}
-    async for blob in storage.list(names.embedded_container):
+    async for blob in storage.list(names.embedded_container, "remote-rendering/"):
         kept = await storage.read(names.embedded_container, blob.name)
         assert kept is not None
-        is_over = json.loads(kept.data).get("state") in ("succeeded", "failed")
+        is_over = json.loads(kept.data)["state"] in ("succeeded", "failed")
         assert not is_over or b"sig=" not in kept.data, blob.name
     return manifests

@@ -102,6 +102,7 @@ class AnyOrder(RuleBasedStateMachine):
     def process(self, work: Work, fate: Fate | None) -> bool:
         """One process; a second passes."""
         ended = self.run(self.world.run(work, fate))
+        self.run(self.world.check_written())
         self.world.later(1)
         return ended
 
@@ -201,6 +202,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(which=ANY)
     def resume(self, which: int) -> None:
         self.run(self.world.resume(which % self.world.stalled))
+        self.run(self.world.check_written())
         self.world.later(1)
 
     def teardown(self) -> None:

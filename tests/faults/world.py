@@ -63,7 +63,7 @@ class StillClock(ShiftedClock):
 
 def start_azurite(file: Path) -> Azurite:
     """An Azurite whose time is what the file says."""
-    environment = {"AZURITE_CLOCK": str(file), "NODE_OPTIONS": f"--require {_SHIM}"}
+    environment = {"AZURITE_CLOCK": str(file), "NODE_OPTIONS": f"--require {json.dumps(str(_SHIM))}"}
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
@@ -102,6 +102,8 @@ class History:
     ordered: dict[str, Conversion] = field(default_factory=dict)
     # Path -> its manifests, the oldest first.
     manifests: dict[str, list[Manifest]] = field(default_factory=dict)
+    # Those that nobody has looked at yet.
+    written: list[Manifest] = field(default_factory=list)
     # How many fates have struck, and how many seconds have passed: a failure may be right then.
     struck: int = 0
     passed: float = 0.0
@@ -197,6 +199,7 @@ class World:
             if last.id == manifest.id:
                 assert last.source.etag != manifest.source.etag, "a manifest was written twice"
         manifests.append(manifest)
+        history.written.append(manifest)
 
     # --- What happens -------------------------------------------------------------------------
 
@@ -315,11 +318,7 @@ class World:
             named |= (
                 {name} | {file.path for file in manifest.derivatives} | {log.path for log in manifest.logs}
             )
-            for file in manifest.derivatives:
-                # The engine's outputs are copies.
-                assert await self.observer.read(file.path) == self.history.versions[manifest.source.etag], (
-                    f"{file.path} is of another version"
-                )
+            await self._check_derivatives(manifest)
         assert set(there) == named, "orphans, or files that are missing"
         for path, blob in models.items():
             if path.endswith(".stl"):
@@ -328,6 +327,20 @@ class World:
         left = [blob.name async for blob in self._storage.list(self.names.in_flight_container)]
         assert left in ([], [LOCK])
         assert not self._logged.found, self._logged.found
+
+    async def check_written(self) -> None:
+        """No manifest that has just been written names derivatives of another version than its own."""
+        while self.history.written:
+            manifest = self.history.written.pop()
+            if manifest is self.history.manifests[manifest.source.path][-1]:
+                await self._check_derivatives(manifest)
+
+    async def _check_derivatives(self, manifest: Manifest) -> None:
+        for file in manifest.derivatives:
+            # The engine's outputs are copies.
+            assert await self.observer.read(file.path) == self.history.versions[manifest.source.etag], (
+                f"{file.path} is of another version"
+            )
 
     async def _manifest(self, path: str) -> Manifest:
         stored = await self.observer.app.tools.manifests.of(path)

@@ -41,6 +41,7 @@ from shared import paths
 from shared.app import app
 from shared.embedded import worker
 from shared.lifecycle import Lifecycle
+from shared.sas import Signer
 from shared.storage import Clock
 from tests.copier import Copier
 
@@ -267,6 +268,17 @@ def _argument(order: dict[str, str]) -> Any:
     return SimpleNamespace(id=order.get("message"), get_json=lambda: json.loads(order["argument"]))
 
 
+def _lasting[**P](sign: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[str]]:
+    """Signs with the time at which a SAS expires moved to storage's own clock, which nobody can set."""
+
+    async def signed(*args: P.args, **kwargs: P.kwargs) -> str:
+        ahead = datetime.now(UTC) - app().storage.now()
+        moved = [each + ahead if isinstance(each, datetime) else each for each in args]
+        return await sign(*moved, **kwargs)  # type: ignore[arg-type]
+
+    return signed
+
+
 async def _hardly(transport: object, seconds: float) -> None:
     await asyncio.sleep(0.01)
 
@@ -300,6 +312,8 @@ def main() -> None:
     # Real seconds, in which nothing happens: between the tries of a callback, and of a storage client.
     worker._CALLBACK_WAITS = (0.01, 0.01)
     AsyncHttpTransport.sleep = _hardly  # type: ignore[method-assign, assignment]
+    Signer.container_sas = _lasting(Signer.container_sas)  # type: ignore[method-assign, assignment]
+    Signer.blob_sas = _lasting(Signer.blob_sas)  # type: ignore[method-assign, assignment]
     functions = _functions()
     vars(app())["_converter"] = Copier()
     # After what the bundle does itself about talkative loggers.

@@ -34,6 +34,7 @@ import azure.functions as func
 import httpx
 from aiohttp import web
 from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
+from multidict import CIMultiDict
 
 # Loaded before the fork, so that no instance has to.
 from local.processes import die_with_parent
@@ -253,11 +254,10 @@ class Instance:
         except Exception:
             logging.getLogger("platform").exception("http_api failed")
             return web.Response(status=500)
-        headers = {
-            name: value
-            for name, value in reply.headers.items()
-            if name.lower() not in ("content-length", "transfer-encoding")
-        }
+        # Pairs: there may be several cookies.
+        headers = CIMultiDict(
+            (name, value) for name, value in reply.headers.items() if name.lower() != "content-length"
+        )
         return web.Response(status=reply.status_code, headers=headers, body=reply.get_body())
 
 

@@ -6,13 +6,26 @@ import pytest
 
 from local.azurite import Azurite
 from tests.faults.fleet import Platform
-from tests.faults.proxy import Chances, seeded
+from tests.faults.proxy import Call, Chances, Fault, seeded
 from tests.faults.whole import LONG, N, assert_whole, measured, models, scene, upload
 
 SEED = 8101
 COUNT = max(10, N // 20)
 
 pytestmark = LONG
+
+
+class Jobs:
+    """The jobs that the service has begun: each is a record that was not there before."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self.begun: list[str] = []
+
+    def watch(self, call: Call, fault: Fault | None, status: int) -> None:
+        is_new = call.kind == "Put Blob" and "if-none-match" in call.headers and status == 201
+        if is_new and call.target.startswith("embedded-") and call.name.startswith(f"{self._service}/"):
+            self.begun.append(call.name)
 
 
 @pytest.mark.parametrize("service", ["model-derivative", "api2convert"])
@@ -33,13 +46,15 @@ async def test_every_model_is_converted_exactly_once_at_the_other_services(
             made = dict(list(made.items())[:COUNT])
             await upload(here.pipeline, made)
             here.service.plan = Chances(SEED, busy=0.05, broken=0.15, lost=0.05)
-            here.storage.follow(Chances(SEED, lost=0.05))
+            jobs = Jobs(service)
+            here.storage.follow(Chances(SEED, lost=0.05), jobs.watch)
             platform = Platform(here.fleet, here.pipeline, lot)
             for path in made:
                 for _ in range(5 if lot.random() < 0.05 else 2):
                     platform.event(path, lot.uniform(0, 240))
             await platform.settle(swept=True)
             await assert_whole(here.pipeline, made)
+            assert len(jobs.begun) == COUNT
             measured(
                 "R1",
                 service=service,

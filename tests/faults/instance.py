@@ -34,6 +34,7 @@ import azure.functions as func
 import httpx
 from aiohttp import web
 from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
+from multidict import CIMultiDict
 
 # Loaded before the fork, so that no instance has to.
 from local.processes import die_with_parent
@@ -41,6 +42,7 @@ from shared import paths
 from shared.app import app
 from shared.embedded import worker
 from shared.lifecycle import Lifecycle
+from shared.sas import Signer
 from shared.storage import Clock
 from tests.copier import Copier
 
@@ -252,11 +254,10 @@ class Instance:
         except Exception:
             logging.getLogger("platform").exception("http_api failed")
             return web.Response(status=500)
-        headers = {
-            name: value
-            for name, value in reply.headers.items()
-            if name.lower() not in ("content-length", "transfer-encoding")
-        }
+        # Pairs: there may be several cookies.
+        headers = CIMultiDict(
+            (name, value) for name, value in reply.headers.items() if name.lower() != "content-length"
+        )
         return web.Response(status=reply.status_code, headers=headers, body=reply.get_body())
 
 
@@ -265,6 +266,17 @@ def _argument(order: dict[str, str]) -> Any:
     if order["function"] == "start_conversion":
         return SimpleNamespace(blob_name=order["argument"])
     return SimpleNamespace(id=order.get("message"), get_json=lambda: json.loads(order["argument"]))
+
+
+def _lasting[**P](sign: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[str]]:
+    """Signs with the time at which a SAS expires moved to storage's own clock, which nobody can set."""
+
+    async def signed(*args: P.args, **kwargs: P.kwargs) -> str:
+        ahead = datetime.now(UTC) - app().storage.now()
+        moved = [each + ahead if isinstance(each, datetime) else each for each in args]
+        return await sign(*moved, **kwargs)  # type: ignore[arg-type]
+
+    return signed
 
 
 async def _hardly(transport: object, seconds: float) -> None:
@@ -300,6 +312,8 @@ def main() -> None:
     # Real seconds, in which nothing happens: between the tries of a callback, and of a storage client.
     worker._CALLBACK_WAITS = (0.01, 0.01)
     AsyncHttpTransport.sleep = _hardly  # type: ignore[method-assign, assignment]
+    Signer.container_sas = _lasting(Signer.container_sas)  # type: ignore[method-assign, assignment]
+    Signer.blob_sas = _lasting(Signer.blob_sas)  # type: ignore[method-assign, assignment]
     functions = _functions()
     vars(app())["_converter"] = Copier()
     # After what the bundle does itself about talkative loggers.

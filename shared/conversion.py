@@ -190,6 +190,8 @@ class Conversion(_Value):
     `transfer_files`, ``faults`` the service's transient failures in a
     row, ``bad_replies`` how many of the last of them were replies that made no sense, ``fault`` what the
     last one said. ``drop`` names folders that nothing will refer to once this conversion has its manifest.
+    ``denied_at`` is when the service had been refused by storage, and the conversion got the id, and the SAS
+    tokens, that it has now: that happens once.
     """
 
     id: str
@@ -208,6 +210,7 @@ class Conversion(_Value):
     due_at: datetime
     started_at: datetime | None = None
     deadline: datetime | None = None
+    denied_at: datetime | None = None
     settings: ConversionSettings | None = None
     settings_hash: str | None = None
     companions: tuple[Companion, ...] = ()
@@ -250,6 +253,23 @@ class Conversion(_Value):
     def service(self) -> ServiceName | None:
         """The conversion service, once the settings are known."""
         return self.settings.service if self.settings else None
+
+    def started_anew(self, now: datetime) -> dict[str, Any]:
+        """What changes when a conversion that storage was denied for is started once more.
+
+        The id is another one, so that no service takes the new order for the old, and nothing that the old
+        one still writes or says is taken for the new one's.
+        """
+        return {
+            "id": secrets.token_hex(16),
+            "drop": (*self.drop, self.id),
+            "denied_at": now,
+            "service_id": None,
+            "started_at": None,
+            "callback": False,
+            "status": Status.PENDING,
+            "percent": None,
+        }
 
     def is_same_content(self, size: int, md5: bytes | None) -> bool:
         """Whether a version with these is the same bytes: storage knows the MD5 of most blobs."""

@@ -2,16 +2,13 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from shared import paths
 from shared.clients import Warned, Written
+from shared.hold import Hold
 from shared.problems import Code, Problem
 from shared.storage import Conflict
-
-if TYPE_CHECKING:
-    from shared.steps import Run
 
 _SAS_MARGIN = timedelta(minutes=15)
 
@@ -19,20 +16,20 @@ _SAS_MARGIN = timedelta(minutes=15)
 class Copies:
     """The inputs and outputs of one run, as :class:`shared.clients.Transfer` has them."""
 
-    def __init__(self, run: "Run") -> None:
-        self._run = run
+    def __init__(self, hold: Hold) -> None:
+        self._hold = hold
 
     async def read_url(self, path: str) -> str:
         """The address of an input with a SAS that reads it alone."""
-        return await self._address(self._run.tools.models, path)
+        return await self._address(self._hold.tools.models, path)
 
     async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """The bytes of an input."""
-        tools = self._run.tools
+        tools = self._hold.tools
         try:
             async for piece in tools.storage.stream(tools.models, path, offset=offset, length=length):
                 yield piece
-                await self._run.renew()
+                await self._hold.renew()
         except Conflict:
             # If it is the model, and there is a newer version, that one is converted (R6).
             raise Problem(
@@ -45,7 +42,7 @@ class Copies:
         self, name: str, chunks: AsyncIterator[bytes], *, content_type: str | None = None
     ) -> Written:
         """Writes an output into the folder that belongs to this conversion alone (rule R5)."""
-        tools, conversion = self._run.tools, self._run.conversion
+        tools, conversion = self._hold.tools, self._hold.conversion
         path = paths.check(f"{paths.outputs(conversion.path, conversion.id)}/{name}")
 
         size, sha256, md5 = await tools.storage.write_stream(
@@ -58,24 +55,26 @@ class Copies:
 
     async def stage(self, name: str, chunks: AsyncIterator[bytes]) -> str:
         """Keeps a file that was made for the service, beside the record, until the conversion ends."""
-        tools, conversion = self._run.tools, self._run.conversion
+        tools, conversion = self._hold.tools, self._hold.conversion
         path = paths.check(f"{paths.staged(conversion.id)}{name}")
         await tools.storage.write_stream(tools.staging, path, self._alive(chunks))
         return await self._address(tools.staging, path)
 
     async def note(self, service_id: str) -> None:
         """Records the service's id of the conversion."""
-        await self._run.note(service_id)
+        await self._hold.started_as(service_id)
 
     def warn(self, warning: Warned) -> None:
         """Says something in the conversion's manifest."""
-        self._run.warn(warning)
+        self._hold.tell((warning,))
 
     async def _address(self, container: str, path: str) -> str:
         """A blob's address with a SAS that reads it alone."""
-        tools, conversion = self._run.tools, self._run.conversion
+        tools, conversion = self._hold.tools, self._hold.conversion
         assert conversion.deadline is not None
-        sas = await tools.signer.blob_sas(container, path, "r", conversion.deadline + _SAS_MARGIN)
+        sas = await tools.signer.blob_sas(
+            container, path, "r", conversion.deadline + _SAS_MARGIN, after=conversion.denied_at
+        )
         base = str(tools.storage.blob_service.primary_endpoint).rstrip("/")
         return f"{base}/{container}/{quote(path)}?{sas}"
 
@@ -83,4 +82,4 @@ class Copies:
         """The chunks, while the conversion's claim is kept."""
         async for chunk in chunks:
             yield chunk
-            await self._run.renew()
+            await self._hold.renew()

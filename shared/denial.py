@@ -1,5 +1,6 @@
-"""What a 403 of storage means: which right the app lacks, and where."""
+"""What a 403 of storage means: which right the app lacks, and where; and how a service tells of one."""
 
+import re
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -8,6 +9,17 @@ from shared.problems import Code, Problem
 _READING = ("GET", "HEAD")
 _MISMATCH = "AuthorizationPermissionMismatch"
 _NETWORK = "AuthorizationFailure"
+
+# Storage's own names for a token that has expired, is revoked, or allows too little; and Remote Rendering's.
+_REFUSALS = re.compile(
+    r"\b(AuthenticationFailed|InvalidAuthenticationInfo|InsufficientAccountPermissions|"
+    r"Authorization(Failure|\w+Mismatch)|DelegatedResourceAccessError)\b"
+)
+
+
+def is_denial(code: str | None, message: str | None) -> bool:
+    """Whether a service's reason for a failure is that storage refused it."""
+    return code == Code.STORAGE_DENIED or bool(_REFUSALS.search(f"{code} {message}"))
 
 
 def denied(

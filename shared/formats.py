@@ -5,7 +5,6 @@ Extensions are lower case, with their dot. Pure: nothing here loads a model libr
 
 import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -74,7 +73,9 @@ def extension(path: str) -> str:
     """The extension that tells a file's format, or "". `wheel.prt.12` is version 12 of a `.prt`."""
     if version := _CREO_VERSION.search(path):
         return f".{version[1].lower()}"
-    return PurePosixPath(path).suffix.lower()
+    # pathlib would intern every segment, and a sweep asks for millions.
+    stem, _, suffix = path.rstrip("/").rpartition("/")[2].rpartition(".")
+    return f".{suffix.lower()}" if stem and suffix else ""
 
 
 def is_model(path: str) -> bool:

@@ -9,10 +9,11 @@ from datetime import timedelta
 from typing import Any
 
 from shared import formats
+from shared.closing import Changed
 from shared.conversion import Conversion, Step
 from shared.in_flight import Held, NotOurs, Unreadable
 from shared.problems import Code, Problem
-from shared.steps import Changed, Run
+from shared.steps import Run
 from shared.telemetry import event
 from shared.tools import Tools
 

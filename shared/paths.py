@@ -62,6 +62,12 @@ def folder(path: str) -> str:
     return path
 
 
+def record_of_folder(folder: str) -> str:
+    """The in-flight record of the model that a folder in the converted container belongs to."""
+    long = folder.removeprefix(f"{_LONG}/")
+    return record(folder) if long == folder else f"{long[:32]}.json"
+
+
 def manifest(path: str) -> str:
     """The manifest of the model at ``path``, in the converted container."""
     return f"{folder(path)}/{MANIFEST}"

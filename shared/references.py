@@ -170,14 +170,14 @@ def _obj(data: Data, whole: bool) -> Found:
         line = _REST_OF_LINE.match(data, position)
         if line is None or (line.end() == len(data) and not whole):
             continue
-        found += [Reference(name) for name in _material_libraries(_text(line[1]))]
+        found += [Reference(name) for name in material_libraries(text_of(line[1]))]
     return Found(tuple(found), complete=whole)
 
 
 _REST_OF_LINE = re.compile(rb"[ \t]+([^\r\n]*)")
 
 
-def _material_libraries(rest: str) -> Iterator[str]:
+def material_libraries(rest: str) -> Iterator[str]:
     """The files of one `mtllib` line. They are separated by spaces, and have spaces in them:
     a name ends where a word ends in .mtl."""
     words: list[str] = []
@@ -206,16 +206,16 @@ def _mtl(data: Data, whole: bool) -> Found:
     if not whole:
         content = content[: max(content.rfind(b"\n"), content.rfind(b"\r")) + 1]
     found: list[Reference] = []
-    for line in re.split(r"[\r\n]+", _text(content.removeprefix(b"\xef\xbb\xbf"))):
+    for line in re.split(r"[\r\n]+", text_of(content.removeprefix(b"\xef\xbb\xbf"))):
         keyword, _, rest = line.strip().replace("\t", " ").partition(" ")
         keyword = keyword.lower()
         is_picture = keyword.startswith("map_") or keyword in _MTL_PICTURES
         if is_picture and keyword not in _MTL_SWITCHES and len(rest) <= 2 * _LONGEST_NAME:
-            found.append(Reference(_picture(rest)))
+            found.append(Reference(picture_of(rest)))
     return Found(tuple(found), complete=whole)
 
 
-def _picture(rest: str) -> str:
+def picture_of(rest: str) -> str:
     """The file name of a map statement: what is left without its options, which stand before
     it by the specification and after it in the wild."""
     words = list(re.finditer(r"\S+", rest))
@@ -353,9 +353,9 @@ def _fbx_values(data: Data, node: bytes) -> Iterator[tuple[int, bytes, str]]:
         position = start + len(node)
         if data[start - 1 : start] == bytes([len(node)]) and data[position : position + 1] in (b"S", b"R"):
             length = int.from_bytes(data[position + 1 : position + 5], "little")
-            yield start, node, _text(bytes(data[position + 5 : position + 5 + min(length, _LONGEST_NAME)]))
+            yield start, node, text_of(bytes(data[position + 5 : position + 5 + min(length, _LONGEST_NAME)]))
         elif text := _FBX_TEXT.match(data, position):
-            yield start, node, _text(text[1])
+            yield start, node, text_of(text[1])
 
 
 _FBX_TEXT = re.compile(rb':[ \t]*,?\s{0,20}"([^"\r\n]{0,1024})')
@@ -365,7 +365,7 @@ def _file_name(path: str) -> str:
     return _fold(path.replace("\\", "/").rpartition("/")[2])
 
 
-def _text(raw: bytes) -> str:
+def text_of(raw: bytes) -> str:
     """UTF-8, or else the byte-for-byte encoding that cannot fail: old exporters wrote theirs."""
     try:
         return raw.decode()
@@ -382,7 +382,7 @@ _X3D_TEXTURE = re.compile(
 def _x3d(data: Data, whole: bool) -> Found:
     found: list[Reference] = []
     for match in _X3D_TEXTURE.finditer(data):
-        listed = _text(match[1] if match[1] is not None else match[2]).replace("&quot;", '"')
+        listed = text_of(match[1] if match[1] is not None else match[2]).replace("&quot;", '"')
         found += [Reference(one) for one in re.findall(r'"([^"]*)"', listed) or [listed]]
     return Found(tuple(found), complete=whole)
 
@@ -398,7 +398,7 @@ def _3ds(data: Data, whole: bool) -> Found:
         size = int.from_bytes(data[start + 2 : start + 6], "little")
         name = bytes(data[start + 6 : start + min(size, 6 + _LONGEST_NAME)])
         if name.endswith(b"\0") and name.find(b"\0") == len(name) - 1 and name[:-1].isascii():
-            found.append(Reference(_text(name[:-1])))
+            found.append(Reference(text_of(name[:-1])))
     return Found(tuple(found), complete=whole)
 
 
@@ -416,7 +416,7 @@ def _usd(data: Data, whole: bool) -> Found:
         return Found(tuple(Reference(name) for name in pictures), complete=words is not None)
     if data[:5] != b"#usda":
         return Found((), complete=True)
-    names = [_text(match[1] or match[2]) for match in _USD_ASSET.finditer(data)]
+    names = [text_of(match[1] or match[2]) for match in _USD_ASSET.finditer(data)]
     pictures = [name for name in names if not name.lower().endswith(_USD_LAYERS)]
     return Found(tuple(Reference(name) for name in pictures), complete=whole)
 

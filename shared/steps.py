@@ -1,43 +1,31 @@
-"""The steps of a conversion, from intake to finish, done by one run that holds its record.
-
-The write that enters a step also claims it, so a step that follows at once costs no write of its own;
-``tries`` says how many claims of it nobody completed (R8).
-"""
+"""The steps of a conversion, from intake to collect, done by one run that holds its record."""
 
 import logging
 import random
 from datetime import datetime, timedelta
-from typing import Any
 
 from shared import manifest, paths
-from shared.clients import ConversionService, InputFile, Order, Place, Warned
-from shared.conversion import Conversion, Message, Outcome, Status, Step
+from shared.clients import ConversionService, InputFile, Order, Place, Progress
+from shared.closing import Changed, Closing, distinct
+from shared.conversion import Conversion, Outcome, Status, Step
 from shared.copies import Copies
-from shared.in_flight import Held, NotOurs
+from shared.hold import NO_FAULTS, Hold
+from shared.in_flight import Held
 from shared.intake import Companions
-from shared.outcome import collected, reported, told, with_outputs
+from shared.outcome import collected, reported, with_outputs
 from shared.problems import Code, Problem, ServiceFault
 from shared.storage import Conflict
 from shared.telemetry import event
 from shared.tools import Tools
 
-_ROUNDS = 10
 _MOST_BAD_REPLIES = 5
 _SAS_MARGIN = timedelta(minutes=15)
 _LEAST_BACK_OFF = 2.0
 _MOST_BACK_OFF = 300.0
 
 
-# What a call that worked makes of earlier ones that did not.
-_NO_FAULTS: dict[str, Any] = {"faults": 0, "bad_replies": 0, "fault": None}
-
-
 class _HeldBack(ServiceFault):
     """The service was not called: it had asked, on another conversion's call, to be left alone."""
-
-
-class Changed(Exception):
-    """The model is another version than the one that is being converted."""
 
 
 class Run:
@@ -51,15 +39,14 @@ class Run:
     def __init__(self, tools: Tools, held: Held, *, transfers: bool = False) -> None:
         """``transfers`` says that this run may take its time, and move files."""
         self._tools = tools
-        self._held = held
+        self._hold = Hold(tools, held)
+        self._closing = Closing(self._hold)
         self._transfers = transfers
-        # Whether this run has made sure that the model is unchanged, and said so in the record (R6).
-        self._is_fenced = False
 
     @property
     def conversion(self) -> Conversion:
         """The conversion, as far as this run knows."""
-        return self._held.conversion
+        return self._hold.conversion
 
     async def work(self) -> None:
         """Step after step, until the conversion waits for something or is gone."""
@@ -68,7 +55,7 @@ class Run:
             Step.START: self._start,
             Step.POLL: self._poll,
             Step.COLLECT: self._collect,
-            Step.FINISH: self._finish,
+            Step.FINISH: self._closing.finish,
         }
         goes_on = True
         while goes_on:
@@ -86,34 +73,6 @@ class Run:
         await self._end(problem)
         await self.work()
 
-    def _note(self, **changes: Any) -> None:
-        """Changes the conversion in memory; the next write takes it along."""
-        self._held = Held(self.conversion.model_copy(update=changes), self._held.etag)
-
-    async def _save(self, **changes: Any) -> None:
-        self._held = await self._tools.in_flight.save(self._held, **changes)
-
-    async def _enter(self, step: Step, **changes: Any) -> bool:
-        """The next step, claimed by the same write; the one before is done, and timed."""
-        before = self.conversion
-        now = self._tools.now()
-        begun = before.accepted_at + timedelta(seconds=sum(before.steps.values()))
-        seconds = max((now - begun).total_seconds(), 0.0)
-        claim: dict[str, Any] = {
-            "tries": 1,
-            **_NO_FAULTS,
-            "due_at": now + timedelta(seconds=self._tools.pace.claim),
-        }
-        steps = before.steps | {before.step: before.steps.get(before.step, 0.0) + seconds}
-        await self._save(step=step, steps=steps, **(claim | changes))
-        event(
-            f"conversion.{step.value}",
-            self.conversion,
-            ended_step=before.step.value,
-            seconds=round(seconds, 3),
-        )
-        return True
-
     # --- Intake -------------------------------------------------------------------------------
 
     async def _intake(self) -> bool:
@@ -122,12 +81,12 @@ class Run:
         if head is not None and head.etag != conversion.etag:  # R2
             if not conversion.is_same_content(head.size, head.md5):
                 raise Changed
-            self._note(etag=head.etag)
+            self._hold.note(etag=head.etag)
         stored = await tools.manifests.of(conversion.path)
         old = stored.manifest if stored else None
-        self._note(
+        self._hold.note(
             manifest_etag=stored.etag if stored else None,
-            drop=_distinct(*conversion.drop, *((old.id,) if old else ())),
+            drop=distinct(*conversion.drop, *((old.id,) if old else ())),
         )
         if head is None:
             raise Problem(
@@ -139,7 +98,7 @@ class Run:
         if head.size == 0 and now < grace_ends:
             return await self._wait(grace_ends)
         resolved = await tools.intake.settings_of(conversion.path)
-        self._note(settings=resolved.settings, settings_hash=resolved.digest)
+        self._hold.note(settings=resolved.settings, settings_hash=resolved.digest)
         if stored and old and old.settings_hash == resolved.digest and old.source.etag == head.etag:
             return await self._leave_as_it_is()
         if head.size == 0:
@@ -147,7 +106,7 @@ class Run:
         settings = resolved.checked()
         tools.intake.service_for(conversion.path, settings)
         companions = await tools.intake.companions_of(head, settings)
-        self._note(companions=companions.found, model_in_zip=companions.model_in_zip)
+        self._hold.note(companions=companions.found, model_in_zip=companions.model_in_zip)
         if stored and old and _is_touched(old, self.conversion):
             # The same bytes under a new ETag: somebody changed metadata, or uploaded the file again.
             source = old.source.model_copy(update={"etag": head.etag})
@@ -161,15 +120,15 @@ class Run:
         self._judge(companions)
         if tools.hands_out(settings.service):
             # The tick hands it out, and claims it then.
-            await self._enter(Step.START, missing=(), tries=0, due_at=now)
+            await self._hold.enter(Step.START, missing=(), tries=0, due_at=now)
             return False
         deadline = now + timedelta(seconds=tools.pace.deadline)
-        return await self._enter(Step.START, missing=(), ordered=True, deadline=deadline)
+        return await self._hold.enter(Step.START, missing=(), ordered=True, deadline=deadline)
 
     async def _leave_as_it_is(self) -> bool:
         """This version has its manifest, with these settings: the record goes, nothing else changes."""
         event("conversion.already-done", self.conversion)
-        await self._tools.in_flight.delete(self._held)
+        await self._hold.delete()
         return False
 
     async def _wait(self, until: datetime, missing: tuple[str, ...] = ()) -> bool:
@@ -179,7 +138,7 @@ class Run:
         soon = now + timedelta(seconds=min(max(age / 4, 2.0), 30.0))
         if missing and missing != self.conversion.missing:
             event("conversion.waiting", self.conversion, missing=", ".join(missing))
-        await self._save(tries=0, due_at=min(until, soon), missing=missing)
+        await self._hold.save(tries=0, due_at=min(until, soon), missing=missing)
         return False
 
     def _judge(self, companions: Companions) -> None:
@@ -192,15 +151,10 @@ class Run:
                 f"{grace:g} s. Upload what is missing, then the model again.",
             )
         for name in companions.missing:
-            self._warn(
+            self._hold.warn(
                 Code.MISSING_COMPANION,
                 f"The model refers to {name!r}, which is not in its folder: it was converted without it.",
             )
-
-    def _warn(self, code: str, message: str) -> None:
-        warning = Message(type="warning", code=code, message=message)
-        if warning not in self.conversion.messages:
-            self._note(messages=(*self.conversion.messages, warning))
 
     # --- Start and poll -----------------------------------------------------------------------
 
@@ -214,15 +168,15 @@ class Run:
         started = await service.start(order)  # R3
         now = self._tools.now()
         # Known before the write that may fail, for the cancel that then follows.
-        self._note(service_id=started.service_id)
-        return await self._enter(
+        self._hold.note(service_id=started.service_id)
+        self._hold.tell(started.warnings)
+        return await self._hold.enter(
             Step.POLL,
             tries=0,
             due_at=now + timedelta(seconds=self._tools.pace.poll_floor),
             started_at=now,
             trace_id=started.trace_id or self.conversion.trace_id,
             callback=order.callback is not None and started.calls_back,
-            messages=told(self.conversion.messages, started.warnings),
         )
 
     async def _order(self) -> Order:
@@ -230,8 +184,6 @@ class Run:
         tools, conversion = self._tools, self.conversion
         assert conversion.settings is not None
         assert conversion.deadline is not None
-        until = conversion.deadline + _SAS_MARGIN
-        linked = conversion.settings.options.get("access") == "linked"
         folder, _, model = conversion.path.rpartition("/")
         return Order(
             id=conversion.id,
@@ -239,14 +191,14 @@ class Run:
                 tools.storage.account,
                 tools.models,
                 folder,
-                None if linked else await tools.signer.container_sas(tools.models, "rl", until),
+                await self._sas(tools.models, "rl"),
             ),
             model=model,
             output=Place(
                 tools.storage.account,
                 tools.converted,
                 paths.outputs(conversion.path, conversion.id),  # R5
-                None if linked else await tools.signer.container_sas(tools.converted, "cw", until),
+                await self._sas(tools.converted, "cw"),
             ),
             formats=[item.order() for item in conversion.settings.formats],
             options=conversion.settings.options,
@@ -255,8 +207,23 @@ class Run:
             repeated=conversion.tries > 1 or conversion.faults > 0,
             files=self._files(),
             service_id=conversion.service_id,
-            transfer=Copies(self),
+            transfer=Copies(self._hold),
         )
+
+    async def _sas(self, container: str, permissions: str) -> str | None:
+        """A right for the service, which has one of its own where storage is linked to it."""
+        conversion = self.conversion
+        assert conversion.deadline is not None
+        if self._is_linked():
+            return None
+        until = conversion.deadline + _SAS_MARGIN
+        return await self._tools.signer.container_sas(
+            container, permissions, until, after=conversion.denied_at
+        )
+
+    def _is_linked(self) -> bool:
+        settings = self.conversion.settings
+        return settings is not None and settings.options.get("access") == "linked"
 
     def _files(self) -> list[InputFile]:
         conversion = self.conversion
@@ -269,7 +236,7 @@ class Run:
     async def _hand_over(self) -> bool:
         """Leaves the step to `transfer_files`; should the message be lost, a tick hands it over again."""
         # The claim to hand it over ends here; those of transfers that died go on counting.
-        await self._save(
+        await self._hold.save(
             tries=max(self.conversion.tries - 1, 0),
             handed_over=True,
             due_at=self._tools.now() + timedelta(seconds=self._tools.pace.claim),
@@ -278,29 +245,6 @@ class Run:
             self._tools.transfer_queue, {"record": paths.record(self.conversion.path)}
         )
         return False
-
-    async def renew(self) -> None:
-        """Keeps the claim of a step that takes long."""
-        claim = timedelta(seconds=self._tools.pace.claim)
-        now = self._tools.now()
-        if self.conversion.due_at - now < claim / 2:
-            await self._save(due_at=now + claim)
-
-    async def note(self, service_id: str) -> None:
-        """Records the service's id before the step that must not be done twice."""
-        if self.conversion.service_id != service_id:
-            # Known before the write that may fail, for the cancel that then follows.
-            self._note(service_id=service_id)
-            await self._save(service_id=service_id)
-
-    def warn(self, warning: Warned) -> None:
-        """Says something in the manifest; the next write of the record takes it along."""
-        self._note(messages=told(self.conversion.messages, (warning,)))
-
-    @property
-    def tools(self) -> Tools:
-        """What the steps work with."""
-        return self._tools
 
     async def _poll(self) -> bool:
         tools, conversion = self._tools, self.conversion
@@ -311,25 +255,54 @@ class Run:
         if self._is_late(by=tools.pace.claim):
             return await self._time_out()  # asking fails in a way that nobody thought of
         progress = await self._service().poll(conversion.service_id)
-        self._note(
-            trace_id=progress.trace_id or conversion.trace_id,
-            messages=told(conversion.messages, progress.warnings),
-        )
+        self._hold.note(trace_id=progress.trace_id or conversion.trace_id)
+        self._hold.tell(progress.warnings)
+        if progress.denied and await self._may_start_anew():
+            return await self._start_anew(progress)
         if progress.status.is_final:
-            return await self._enter(Step.COLLECT, status=Status.INPROGRESS, outcome=reported(progress))
+            return await self._hold.enter(Step.COLLECT, status=Status.INPROGRESS, outcome=reported(progress))
         if self._is_late():
             return await self._time_out()
         now = tools.now()
         age = (now - conversion.started_at).total_seconds()
         wait = tools.pace.next_poll(age, has_callback=conversion.callback)
         due_at = now + timedelta(seconds=wait)
-        await self._save(
+        await self._hold.save(
             due_at=min(due_at, conversion.deadline or due_at),
-            **_NO_FAULTS,
+            **NO_FAULTS,
             status=progress.status,
             percent=progress.percent,
         )
         return False
+
+    async def _may_start_anew(self) -> bool:
+        """Whether new SAS tokens may help, and have not been tried yet."""
+        conversion = self.conversion
+        if conversion.denied_at is not None or self._is_linked():
+            return False
+        head = await self._tools.head(conversion.path)
+        return head is not None and (
+            head.etag == conversion.etag or conversion.is_same_content(head.size, head.md5)
+        )
+
+    async def _start_anew(self, said: Progress) -> bool:
+        """A new order, with SAS tokens that are signed for it: storage refused those of the first."""
+        tools, old = self._tools, self.conversion
+        assert old.service is not None
+        self._hold.warn(
+            "sas-renewed",
+            f"Storage refused {old.service}, which said: {said.message} "
+            "It was started once more, with new SAS tokens.",
+        )
+        now = tools.now()
+        changes = old.started_anew(now)
+        waits = tools.hands_out(old.service)
+        if waits:
+            changes |= {"tries": 0, "ordered": False, "due_at": now}
+        await self._hold.enter(Step.START, **changes)
+        event("conversion.started-anew", old, level=logging.WARNING, by=self.conversion.id)
+        await tools.cancel(old)
+        return not waits
 
     def _service(self) -> ConversionService:
         """The conversion's service, unless it asked to be left alone: a 429 slows the service, not only
@@ -364,7 +337,7 @@ class Run:
         deadline = self.conversion.deadline
         return deadline is not None and self._tools.now() >= deadline + timedelta(seconds=by)
 
-    # --- Collect and finish -------------------------------------------------------------------
+    # --- Collect ------------------------------------------------------------------------------
 
     async def _collect(self) -> bool:
         """What is there against what the service says it wrote: nothing is taken on trust."""
@@ -379,86 +352,13 @@ class Run:
         folder = paths.outputs(self.conversion.path, self.conversion.id)
         listing = self._tools.storage.list(self._tools.converted, f"{folder}/")
         there = {blob.name: blob async for blob in listing}
-        return await self._close(collected(outcome, there))
-
-    async def _close(self, outcome: Outcome) -> bool:
-        """R6: the model is still the version that was converted, and the record says how it ended."""
-        conversion = self.conversion
-        head = await self._tools.head(conversion.path)
-        if head is None:
-            if outcome.code != Code.SOURCE_DELETED:
-                self._warn(Code.SOURCE_DELETED, "The model was deleted while it was being converted.")
-        elif head.etag != conversion.etag:
-            if not conversion.is_same_content(head.size, head.md5):
-                raise Changed
-            self._note(etag=head.etag)
-        if conversion.companions and conversion.ordered:
-            await self._compare_companions()
-        self._is_fenced = True
-        return await self._enter(Step.FINISH, outcome=outcome, status=outcome.status)
-
-    async def _compare_companions(self) -> None:
-        """A warning for each companion that is another version by now."""
-        folder = self.conversion.path[: self.conversion.path.rfind("/") + 1]
-        listing = self._tools.storage.list(self._tools.models, folder)
-        there = {blob.name: blob.etag async for blob in listing}
-        for companion in self.conversion.companions:
-            if there.get(companion.path) != companion.etag:
-                self._warn(
-                    "companion-changed",
-                    f"{companion.path} changed while the model was being converted. "
-                    "Upload the model again to convert it with the new one.",
-                )
-
-    async def _finish(self) -> bool:
-        """R6 and R7: the manifest, once; then what nothing refers to any more; then the record."""
-        tools = self._tools
-        assert self.conversion.outcome is not None
-        if not self._is_fenced:
-            return await self._close(self.conversion.outcome)
-        written = manifest.build(self.conversion, tools.now())
-        for _ in range(_ROUNDS):
-            try:
-                await tools.manifests.write(written, self.conversion.manifest_etag)
-                break
-            except Conflict:
-                current = await tools.manifests.of(self.conversion.path)
-                if current and current.manifest and current.manifest.id == written.id:
-                    break
-                replaced = (current.manifest.id,) if current and current.manifest else ()
-                await self._save(
-                    manifest_etag=current.etag if current else None,
-                    drop=_distinct(*self.conversion.drop, *replaced),
-                )
-        else:
-            raise NotOurs(written.id)
-        self._tell_end(written)
-        for conversion_id in self.conversion.drop:
-            # Before the record goes, so that a crash here leaves no folder behind.
-            await tools.drop_outputs(paths.outputs(self.conversion.path, conversion_id))
-        await tools.dispose(self.conversion)
-        await tools.in_flight.delete(self._held)
-        return False
-
-    def _tell_end(self, written: manifest.Manifest) -> None:
-        outcome = self.conversion.outcome
-        assert outcome is not None
-        event(
-            f"conversion.{outcome.status.value}",
-            self.conversion,
-            level=logging.INFO if outcome.status is Status.SUCCESS else logging.WARNING,
-            code=outcome.code,
-            message=outcome.message,
-            derivatives=len(written.derivatives),
-            formats=",".join(sorted({item.output_type for item in written.derivatives})),
-            seconds=round((written.timings.ended - written.timings.accepted).total_seconds(), 3),
-        )
+        return await self._closing.close(collected(outcome, there))
 
     # --- When it does not go well -------------------------------------------------------------
 
     async def _end(self, problem: Problem) -> bool:
         known = self.conversion.outcome
-        return await self._close(
+        return await self._closing.close(
             Outcome(
                 status=Status.TIMEOUT if problem.code is Code.TIMEOUT else Status.FAILED,
                 code=problem.code,
@@ -482,7 +382,7 @@ class Run:
     async def _meet(self, fault: ServiceFault) -> bool:
         """A transient fault makes the step due later; any other ends the conversion."""
         conversion = self.conversion
-        self._note(trace_id=fault.trace_id or conversion.trace_id)
+        self._hold.note(trace_id=fault.trace_id or conversion.trace_id)
         bad_replies = conversion.bad_replies + 1 if fault.code is Code.SERVICE_BAD_REPLY else 0
         transient = fault.transient or (fault.while_new and self._is_new())
         if not transient or bad_replies >= _MOST_BAD_REPLIES:
@@ -498,7 +398,7 @@ class Run:
         now = self._tools.now()
         if isinstance(fault, _HeldBack):
             due_at = now + timedelta(seconds=fault.retry_after or 0.0)
-            await self._save(tries=0, due_at=min(due_at, conversion.deadline or due_at))
+            await self._hold.save(tries=0, due_at=min(due_at, conversion.deadline or due_at))
             return False
         back_off = min(_LEAST_BACK_OFF * 2**conversion.faults, _MOST_BACK_OFF)
         wait = max(fault.retry_after or 0.0, back_off - _jitter(back_off / 2))
@@ -513,7 +413,7 @@ class Run:
             retry_in=round(wait, 1),
         )
         due_at = now + timedelta(seconds=wait)
-        await self._save(
+        await self._hold.save(
             tries=0,
             faults=conversion.faults + 1,
             bad_replies=bad_replies,
@@ -536,10 +436,6 @@ def _is_touched(old: manifest.Manifest, conversion: Conversion) -> bool:
 
 def _jitter(most: float) -> float:
     return random.uniform(0.0, most)  # noqa: S311
-
-
-def _distinct(*values: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(values))
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -1,11 +1,13 @@
 """The sweep: finds models whose event was lost, and outputs that nothing refers to."""
 
 import asyncio
-import hashlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 
 from shared import formats, paths
-from shared.in_flight import InFlight
+from shared.digests import Digests
+from shared.in_flight import InFlight, Unreadable
 from shared.lifecycle import Lifecycle
 from shared.manifest import SETTLED, Manifests
 from shared.settings import Settings
@@ -15,6 +17,8 @@ from shared.tick import INSTALLED, LOCK
 from shared.tools import Tools
 
 _AT_ONCE = 16
+# How many names are kept until they are looked at.
+_BATCH = 500
 # A lost event of a sidecar is found for a day.
 _RECENT = timedelta(days=1)
 _MARGIN = timedelta(hours=1)
@@ -26,8 +30,8 @@ _POISON_BLOBS = "webjobs-blobtrigger-poison"
 class Sweep:
     """Compares what is in ``models`` with the manifests in ``converted`` (rule R9).
 
-    It reads each container's listing once, assumes no order in it, and keeps a short digest of what it
-    has seen, not the names.
+    It reads each container's listing once, assumes no order in it, and keeps eight bytes of what it has
+    seen, not the names: what it finds is seen to while it lists.
     """
 
     def __init__(self, settings: Settings, tools: Tools, lifecycle: Lifecycle) -> None:
@@ -42,25 +46,30 @@ class Sweep:
         """How many conversions it began."""
         since = await self._since()
         done = await self._converted()
-        in_flight = {_digest(item.name) async for item in self._in_flight.list()}
-        found: list[str] = []
-        seen = 0
+        in_flight = Digests()
+        async for item in self._in_flight.list():
+            in_flight.add(item.name)
+        recent = self._storage.now() - _RECENT
+        told = Counter(models=0, found=0, begun=0)
+        candidates: dict[str, datetime] = {}
         async for blob in self._storage.list(self._tools.models):
             if formats.is_model(blob.name):
-                seen += 1
-                is_done = _digest(paths.manifest(blob.name), blob.etag) in done
+                told["models"] += 1
                 if (
-                    blob.last_modified >= since
-                    and not is_done
-                    and _digest(paths.record(blob.name)) not in in_flight
+                    blob.last_modified < since
+                    or (paths.manifest(blob.name), blob.etag) in done
+                    or (paths.record(blob.name),) in in_flight
                 ):
-                    found.append(blob.name)
-            elif formats.model_of_sidecar(blob.name) and await self._is_news(blob.name, blob.last_modified):
-                found.append(blob.name)
-        begun = await self._consider(found)
-        event("sweep", models=seen, found=len(found), begun=begun)
+                    continue
+            elif not formats.model_of_sidecar(blob.name) or blob.last_modified < recent:
+                continue
+            candidates[blob.name] = blob.last_modified
+            if len(candidates) == _BATCH:
+                await self._consider(candidates, told)
+        await self._consider(candidates, told)
+        event("sweep", models=told["models"], found=told["found"], begun=told["begun"])
         await self._tell_queues()
-        return begun
+        return told["begun"]
 
     async def _tell_queues(self) -> None:
         """Says how many messages wait, and how many were given up: the platform's own count is a day old."""
@@ -82,71 +91,85 @@ class Sweep:
             return self._storage.now()
         return datetime.fromisoformat(lock.metadata[INSTALLED]).replace(microsecond=0)
 
-    async def _converted(self) -> set[bytes]:
+    async def _converted(self) -> Digests:
         """The versions that have a manifest; orphaned outputs are dropped on the way."""
-        done: set[bytes] = set()
-        named: set[bytes] = set()
-        unnamed: dict[bytes, tuple[str, str, datetime]] = {}
+        done = Digests()
+        unnamed: dict[tuple[str, str], datetime] = {}
         async for blob in self._storage.list(self._tools.converted, metadata=True):
             folder, _, name = blob.name.rpartition("/")
             if name == paths.MANIFEST and "sourceetag" in blob.metadata:
-                done.add(_digest(blob.name, paths.from_metadata(blob.metadata["sourceetag"])))
-                key = _digest(folder, blob.metadata.get("conversion", ""))
-                # By name an output comes before its manifest: what is settled need not be kept.
-                if unnamed.pop(key, None) is None:
-                    named.add(key)
+                done.add(blob.name, paths.from_metadata(blob.metadata["sourceetag"]))
+                # By name an output comes before its manifest: what is left has none, or it is far away.
+                unnamed.pop((folder, blob.metadata.get("conversion", "")), None)
             elif owner := paths.owner_of_output(blob.name):
-                key = _digest(*owner)
-                if key not in named:
-                    newest = max(blob.last_modified, unnamed.get(key, (*owner, blob.last_modified))[2])
-                    unnamed[key] = (*owner, newest)
-        for folder, conversion_id, newest in unnamed.values():
-            await self._drop_orphan(folder, conversion_id, newest)
+                unnamed[owner] = max(blob.last_modified, unnamed.get(owner, blob.last_modified))
+                if len(unnamed) > _BATCH:
+                    await self._drop_orphans(unnamed)
+        await self._drop_orphans(unnamed)
         return done
 
-    async def _drop_orphan(self, folder: str, conversion_id: str, newest: datetime) -> None:
+    async def _drop_orphans(self, unnamed: dict[tuple[str, str], datetime]) -> None:
         """Deletes outputs that no manifest names and no conversion in flight will: what a superseded
-        job wrote late. Nobody can write there any more once its SAS has expired."""
+        job wrote late. Nobody can write there any more once its SAS has expired. Empties ``unnamed``."""
         written_until = timedelta(seconds=self._settings.deadline_seconds) + _MARGIN
-        if self._storage.now() - newest < written_until:
-            return
-        blob = await self._storage.head(self._tools.converted, f"{folder}/{paths.MANIFEST}")
-        if blob is not None and blob.metadata.get("conversion") == conversion_id:
-            return
-        if not folder.startswith("~long/"):
-            held = await self._in_flight.of(folder)
-            if held is not None and conversion_id in (held.conversion.id, *held.conversion.drop):
+        old = [owner for owner, newest in unnamed.items() if self._storage.now() - newest >= written_until]
+        unnamed.clear()
+
+        async def drop(owner: tuple[str, str]) -> None:
+            if await self._is_wanted(*owner):
                 return
-        elif any([item.path is None async for item in self._in_flight.list()]):
-            return  # it may be that one's; the next sweep looks again
-        event("sweep.orphan", folder=folder, conversion_id=conversion_id)
-        await self._tools.drop_outputs(f"{folder}/{conversion_id}")
+            folder, conversion_id = owner
+            event("sweep.orphan", folder=folder, conversion_id=conversion_id)
+            await self._tools.drop_outputs(f"{folder}/{conversion_id}")
+
+        await self._each(old, drop, lambda owner: owner[0])
+
+    async def _is_wanted(self, folder: str, conversion_id: str) -> bool:
+        """Whether a record or a manifest names the outputs; in this order, as a conversion that ends
+        has written its manifest before its record goes."""
+        try:
+            held = await self._in_flight.read(paths.record_of_folder(folder))
+        except Unreadable:
+            return True
+        if held is not None and conversion_id in (held.conversion.id, *held.conversion.drop):
+            return True
+        blob = await self._storage.head(self._tools.converted, f"{folder}/{paths.MANIFEST}")
+        return blob is not None and blob.metadata.get("conversion") == conversion_id
+
+    async def _consider(self, candidates: dict[str, datetime], told: Counter[str]) -> None:
+        """Brings in what no event told of, and counts it. Empties ``candidates``: names of models and
+        sidecars, and when they last changed."""
+
+        async def consider(name: str) -> None:
+            if formats.is_model(name) or await self._is_news(name, candidates[name]):
+                told["found"] += 1
+                begun = await self._lifecycle.consider(name)
+                told["begun"] += begun
+
+        await self._each(candidates, consider, str)
+        candidates.clear()
 
     async def _is_news(self, sidecar: str, changed: datetime) -> bool:
         """Whether a sidecar is newer than the settings that its model was converted with."""
         model = formats.model_of_sidecar(sidecar)
         assert model is not None
-        if self._storage.now() - changed > _RECENT:
-            return False
         current = await self._storage.head(self._tools.converted, paths.manifest(model))
         if current is None:
             return False
         settled = current.metadata.get(SETTLED)
         return changed > (datetime.fromisoformat(settled) if settled else current.last_modified)
 
-    async def _consider(self, found: list[str]) -> int:
+    async def _each[T](
+        self, items: Iterable[T], work: Callable[[T], Awaitable[None]], model: Callable[[T], str]
+    ) -> None:
+        """Does the work for each item, some at once; the trouble with one does not end the sweep."""
         limit = asyncio.Semaphore(_AT_ONCE)
 
-        async def consider(name: str) -> bool:
+        async def one(item: T) -> None:
             async with limit:
                 try:
-                    return await self._lifecycle.consider(name)
+                    await work(item)
                 except Exception as trouble:
-                    unexpected("sweep.trouble", trouble, model=name)
-                    return False
+                    unexpected("sweep.trouble", trouble, model=model(item))
 
-        return sum(await asyncio.gather(*(consider(name) for name in found)))
-
-
-def _digest(*parts: str) -> bytes:
-    return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=12).digest()
+        await asyncio.gather(*(one(item) for item in items))

@@ -116,10 +116,11 @@ class Tools:
         await self._unstage(conversion)
 
     async def _unstage(self, conversion: Conversion) -> None:
-        """Deletes what was made for the service."""
+        """Deletes what was made for the service, also what a run that died has left of an older order."""
         assert conversion.service is not None
         if self.services[conversion.service].uploads:
-            await self._delete_below(self.staging, paths.staged(conversion.id))
+            for conversion_id in (conversion.id, *conversion.drop):
+                await self._delete_below(self.staging, paths.staged(conversion_id))
 
     async def drop_outputs(self, folder: str) -> None:
         """Deletes the outputs of one conversion, blob by blob as they list."""

@@ -56,6 +56,11 @@ def test_the_owner_of_an_output_is_its_model(path: str) -> None:
     assert paths.owner_of_output(f"{paths.outputs(path, ID)}/car.glb") == (paths.folder(path), ID)
 
 
+@given(PATHS)
+def test_the_folder_of_a_model_tells_its_record(path: str) -> None:
+    assert paths.record_of_folder(paths.folder(path)) == paths.record(path)
+
+
 @pytest.mark.parametrize(
     "name", ["manifest.json", "car.glb", f"{ID}", f"{ID}/car.glb", "car.stl/manifest.json"]
 )

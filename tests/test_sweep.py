@@ -1,19 +1,20 @@
 """The sweep: what no event told of, and what nobody refers to any more."""
 
 import asyncio
-import gc
-import tracemalloc
+import multiprocessing
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
 
 from local.azurite import Azurite
+from shared import paths
 from shared.conversion import Status
 from shared.storage import BlobHead
 from tests.copier import Copier
-from tests.pipeline import Pipeline, start
+from tests.pipeline import Pipeline, settings_for, start
+from tests.processes import memory_of_a_sweep
 from tests.shapes import block, sample
 from tests.test_tick import Counts
 
@@ -154,6 +155,64 @@ async def test_outputs_of_a_conversion_in_flight_are_no_orphans(pipeline: Pipeli
     assert await pipeline.outputs("block.stl") == before
 
 
+async def test_outputs_of_a_conversion_that_ends_beside_the_sweep_are_no_orphans(
+    azurite: Azurite, monkeypatch: Any
+) -> None:
+    async with start(
+        azurite,
+        converter=Copier(),
+        default_formats='[{"type": "glb"}]',
+        deadline_seconds=60,
+        claim_seconds=4000,
+    ) as pipeline:
+        await pipeline.drop("block.stl", block(2))
+        [request] = await pipeline.requests()
+        await pipeline.run(request)
+        pipeline.later(60 + 3600)
+        head = pipeline.app.storage.head
+
+        async def ends_then(container: str, name: str) -> BlobHead | None:
+            """What a HEAD told before the conversion had its manifest."""
+            found = await head(container, name)
+            if name == "block.stl/manifest.json":
+                monkeypatch.undo()
+                await pipeline.settle()
+            return found
+
+        monkeypatch.setattr(pipeline.app.storage, "head", ends_then)
+        await pipeline.app.sweep.run()
+        monkeypatch.undo()
+        await pipeline.settle()
+        manifest = await pipeline.manifest("block.stl")
+        assert manifest.status is Status.SUCCESS
+        assert list(await pipeline.outputs("block.stl")) == [manifest.id]
+
+
+async def test_beside_a_record_that_cannot_be_read_nothing_is_an_orphan(pipeline: Pipeline) -> None:
+    await stray(pipeline, f"cube.stl/{ID}/cube.glb")
+    names = pipeline.app.settings
+    await pipeline.app.storage.put(names.in_flight_container, paths.record("cube.stl"), b"edited")
+    pipeline.later(names.deadline_seconds + 3700)
+    await pipeline.upload("box.stl", CUBE)
+    assert await pipeline.app.sweep.run() == 1
+    assert list(await pipeline.outputs("cube.stl")) == [ID]
+
+
+async def test_no_order_of_a_listing_makes_orphans(pipeline: Pipeline, monkeypatch: Any) -> None:
+    manifest = await pipeline.convert("cube.stl", CUBE)
+    await stray(pipeline, f"cube.stl/{ID}/cube.glb")
+    pipeline.later(pipeline.app.settings.deadline_seconds + 3700)
+    real = pipeline.app.storage.list
+
+    async def backwards(container: str, prefix: str = "", **options: Any) -> AsyncIterator[BlobHead]:
+        for blob in reversed([blob async for blob in real(container, prefix, **options)]):
+            yield blob
+
+    monkeypatch.setattr(pipeline.app.storage, "list", backwards)
+    assert await pipeline.app.sweep.run() == 0
+    assert list(await pipeline.outputs("cube.stl")) == [manifest.id]
+
+
 async def test_one_broken_model_does_not_end_the_sweep(pipeline: Pipeline, monkeypatch: Any) -> None:
     consider = pipeline.app.lifecycle.consider
 
@@ -189,41 +248,11 @@ async def test_a_sweep_lists_each_container_once(azurite: Azurite) -> None:
     assert blob_reads == []
 
 
-async def test_a_sweep_needs_little_memory_for_each_model(azurite: Azurite, monkeypatch: Any) -> None:
-    async with start(azurite, convert_since="2100-01-01T00:00:00Z") as pipeline:
-        models = most = 0
-        real = pipeline.app.storage.list
-        then = pipeline.app.tools.now() - timedelta(days=30)
-
-        async def listing(container: str, prefix: str = "", **options: Any) -> AsyncIterator[BlobHead]:
-            """Many models with their manifests, without the minutes that writing them takes."""
-            nonlocal most
-            if prefix or container == pipeline.app.settings.in_flight_container:
-                async for blob in real(container, prefix, **options):
-                    yield blob
-                return
-            for number in range(models):
-                name = f"projects/some-customer/{number:06}/assembly.stl"
-                if container == pipeline.app.settings.models_container:
-                    yield BlobHead(name, f'"{number}"', 1000, then)
-                else:
-                    conversion = f"{number:032x}"
-                    yield BlobHead(f"{name}/{conversion}/assembly.glb", '"1"', 1000, then)
-                    metadata = {"sourceetag": f'"{number}"', "conversion": conversion, "status": "success"}
-                    yield BlobHead(f"{name}/manifest.json", '"2"', 1000, then, metadata=metadata)
-            # What is kept, not what waits to be collected: that depends on the tests before.
-            gc.collect()
-            most = max(most, tracemalloc.get_traced_memory()[0])
-
-        monkeypatch.setattr(pipeline.app.storage, "list", listing)
-
-        async def kept(number: int) -> int:
-            nonlocal models, most
-            models, most = number, 0
-            tracemalloc.start()
-            assert await pipeline.app.sweep.run() == 0
-            tracemalloc.stop()
-            return most
-
-        await kept(10)
-        assert await kept(20_000) - await kept(10) < 400 * 20_000
+@pytest.mark.parametrize("layout", ["done", "lost", "in flight", "unnamed"])
+async def test_a_sweep_needs_little_memory_for_each_model(azurite: Azurite, layout: str) -> None:
+    settings = settings_for(azurite, convert_since="2020-01-01T00:00:00Z")
+    loop = asyncio.get_running_loop()
+    # In a process of its own, where nothing else asks for memory.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        needed = await loop.run_in_executor(process, memory_of_a_sweep, settings, layout, 20_000)
+    assert needed < 250 * 20_000

@@ -152,7 +152,7 @@ class Progress:
 
     `word` is its own for `status`. `outputs` is None when it does not say what it wrote: the output
     folder does. `code` and `message` are its own, of a failure; `errors` are all of them, that one first,
-    where the service tells more than one.
+    where the service tells more than one. `denied` says that it failed because storage refused it.
     """
 
     status: Status
@@ -166,6 +166,7 @@ class Progress:
     statistics: Mapping[str, Any] = field(default_factory=dict)
     trace_id: str | None = None
     kept: tuple[Kept, ...] = ()
+    denied: bool = False
 
 
 class ConversionService(Protocol):

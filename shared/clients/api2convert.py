@@ -23,6 +23,7 @@ from shared.clients.api2convert_wire import (
     conversion,
     decoded,
     form,
+    is_denied_input,
     messages,
     objects,
     output_name,
@@ -158,6 +159,7 @@ class Api2Convert:
             errors=errors if has_failed else (),
             warnings=messages(job.value.get("warnings")) + (() if has_failed else errors),
             trace_id=job.trace_id,
+            denied=has_failed and any(is_denied_input(one) for one in errors),
         )
 
     async def collect(self, order: Order) -> tuple[OutputFile, ...]:

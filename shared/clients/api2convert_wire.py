@@ -10,12 +10,16 @@ from urllib.parse import unquote, urlsplit
 
 from shared.clients import Warned
 from shared.clients.transport import redacted
+from shared.denial import is_denial
 from shared.formats import API2CONVERT, extension
 from shared.problems import Code, Problem, ServiceFault
 
 NAME = "API2Convert"
 
 FLAGS = ("fail_on_input_error", "fail_on_conversion_error", "notify_status")
+# The guide: "bucket has incorrect permissions, you sent invalid credentials, or the file is … not there".
+_NOT_FOUND = "17"
+
 _OPTIONS = (*FLAGS, "conversion", "limits", "password_setting")
 
 # A sidecar may name one of these app settings, and none that was meant for anything else.
@@ -86,6 +90,11 @@ def messages(value: Any) -> tuple[Warned, ...]:
         for item in objects(value)
         if isinstance(item.get("code"), str | int) and isinstance(item.get("message"), str)
     )
+
+
+def is_denied_input(error: Warned) -> bool:
+    """Whether an input's address was refused, or led nowhere: the guide has one number for both."""
+    return error.source == "input" and (error.code == _NOT_FOUND or is_denial(None, error.title))
 
 
 def objects(value: Any) -> list[Mapping[str, Any]]:

@@ -26,6 +26,7 @@ from shared.clients.transport import (
     is_loopback,
     redacted,
 )
+from shared.denial import is_denial
 from shared.embedded.engine.formats import check_output, file_name
 from shared.formats import READS, REMOTE_RENDERING, services_that_read
 from shared.problems import Code, Problem, ServiceFault
@@ -246,6 +247,7 @@ class RemoteRendering:
             warnings=warnings,
             statistics=statistics,
             trace_id=reply.trace_id,
+            denied=status is Status.FAILED and is_denial(code, message),
         )
 
     async def collect(self, order: Order) -> tuple[OutputFile, ...]:

@@ -219,8 +219,9 @@ def _told(what: str, rights: str) -> Iterator[None]:
 
 def _in_our_words(error: HttpResponseError, what: str, rights: str) -> Exception:
     status = error.status_code
+    code = getattr(error, "error_code", None)
     # An enum for some codes, and a plain string for others.
-    reason = str(getattr(error, "error_code", None) or f"HTTP {status}").rpartition(".")[2]
+    reason = str(getattr(code, "value", code) or f"HTTP {status}")
     if status == 404 and rights != _WRITE:
         return Problem(Code.SOURCE_DELETED, f"Could not {what}: it is not there ({reason}).")
     if status in (401, 403):

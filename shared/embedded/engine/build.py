@@ -8,6 +8,7 @@ from shared.embedded.engine.scene import Material, Mesh, Node, Primitive, Scene
 
 GENERATOR = "model-conversion-functions"
 
+_SPECULAR = "KHR_materials_specular"
 _MODES = {"points": 0, "lines": 1, "triangles": 4}
 _ARRAY, _INDEX = 34962, 34963
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
@@ -25,6 +26,8 @@ def build(scene: Scene) -> Document:
         # Trilinear filtering, and repeat: what authoring tools mean when they say nothing.
         root["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 10497, "wrapT": 10497}]
     root["materials"] = [_material(material) for material in scene.materials]
+    if any(material.specular_texture is not None for material in scene.materials):
+        document.use_extension(_SPECULAR)
 
     meshes: dict[int, int] = {}
     root["meshes"] = []
@@ -87,6 +90,8 @@ def _material(material: Material) -> Json:
     ):
         if texture is not None:
             written[key] = {"index": texture}
+    if material.specular_texture is not None:
+        written["extensions"] = {_SPECULAR: {"specularColorTexture": {"index": material.specular_texture}}}
     if material.emissive != (0.0, 0.0, 0.0):
         written["emissiveFactor"] = list(material.emissive)
     if material.blend:
@@ -167,6 +172,7 @@ def _is_textured(scene: Scene, material: int | None) -> bool:
             found.metallic_roughness_texture,
             found.normal_texture,
             found.occlusion_texture,
+            found.specular_texture,
             found.emissive_texture,
         )
     )

@@ -133,6 +133,8 @@ class _Decoder:
                 if normals is not None:
                     normals = np.einsum("nij,nj->ni", blend[:, :3, :3], normals)
                 flipped = False
+            elif np.array_equal(world, np.eye(4)):
+                flipped = False
             else:
                 if not np.array_equal(world, _IDENTITY):
                     positions = positions @ world[:3, :3].T + world[:3, 3]

@@ -57,6 +57,17 @@ def metallic_roughness(rough: tuple[bytes, str] | None, metal: tuple[bytes, str]
     return _png(Pillow.merge("RGB", (white, green, blue)))
 
 
+def rough(data: bytes, exponent: float) -> tuple[bytes, str]:
+    """A picture whose brightness scales Blinn-Phong's exponent, as roughness in the green channel, with no
+    metal. Raises `UnreadableImage`."""
+    scaled = exponent * np.arange(256) / 255
+    # The roughness of the same width of highlight.
+    levels = np.rint(np.clip(np.sqrt(2 / (scaled + 2)), 0.1, 1.0) * 255).astype(int).tolist()
+    green = _open(data).convert("L").point(levels)
+    zero = Pillow.new("L", green.size, 0)
+    return _png(Pillow.merge("RGB", (zero, green, zero)))
+
+
 def _channel(data: bytes, name: str) -> Pillow.Image:
     image = _open(data)
     if image.mode in ("L", "I;16", "1") and name != "a":

@@ -33,7 +33,8 @@ class Image:
 
 @dataclass(slots=True)
 class Material:
-    """glTF's metallic-roughness material. Textures are indices into `Scene.images`, or None."""
+    """glTF's metallic-roughness material, with the colour of highlights as a texture. Textures are indices
+    into `Scene.images`, or None."""
 
     name: str = ""
     base_color: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
@@ -47,6 +48,7 @@ class Material:
     emissive_texture: int | None = None
     normal_texture: int | None = None
     occlusion_texture: int | None = None
+    specular_texture: int | None = None
 
 
 @dataclass(slots=True)

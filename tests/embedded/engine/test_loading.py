@@ -28,7 +28,7 @@ _OWN = {
     "USD": {"tinyusdz"},
     "LAS": {"laspy", "lazrs"},
     "E57": {"pye57"},
-    **{name: {"assimp_py"} for name in ("3DS", "DAE", "DXF", "FBX", "OBJ", "OFF", "PLY", "X3D")},
+    **{name: {"assimp_py"} for name in ("3DS", "DAE", "DXF", "FBX", "OFF", "PLY", "X3D")},
 }
 _ONE = """
 import json, sys

@@ -60,6 +60,13 @@ class Textures:
         here = named[0] if first is not None or rough is None else (metal or named)[0]
         return self._add(key, here, material, lambda _: metallic_roughness(first, second))
 
+    def shininess(self, reference: str, exponent: float, material: str) -> int | None:
+        """A picture of how far highlights have ``exponent``, as one of roughness."""
+        from shared.embedded.engine.pillow import rough
+
+        key = ("shininess", reference, str(exponent))
+        return self._add(key, reference, material, lambda data: rough(data, exponent))
+
     def has_alpha(self, index: int) -> bool:
         """Whether a picture that was added has pixels that are not opaque."""
         from shared.embedded.engine.pillow import has_alpha

@@ -61,28 +61,30 @@ def found() -> dict[str, Path]:
 
 def _independent(model: Path, folder: Path) -> Seen | None:
     format_ = read_format(model.name)
-    try:
-        if format_ in _TRIMESH:
-            return _by_trimesh("trimesh", model)
-        if format_ in _ASSIMP and shutil.which("assimp"):
-            made = folder / "independent.glb"
-            _quietly(["assimp", "export", str(model), str(made), "-fglb2"])
-            return _by_trimesh("assimp", made)
-        if format_ in _NODE:
-            peers = ROOT / "bench" / "peers.mjs"
-            said = _quietly(["node", str(peers), _NODE[format_], str(model), str(folder / "none"), "1"])
-            return Seen(_NODE[format_], int(json.loads(said)["triangles"]))
-    except Exception as error:  # a reader that fails is told, and does not end the others' work
-        return Seen(f"fails: {type(error).__name__}", 0)
+    if format_ in _TRIMESH:
+        return _by_trimesh("trimesh", model)
+    if format_ in _ASSIMP and shutil.which("assimp"):
+        made = folder / "independent.glb"
+        made.unlink(missing_ok=True)
+        _quietly(["assimp", "export", str(model), str(made), "-fglb2"])
+        return _by_trimesh("assimp", made)
+    if format_ in _NODE:
+        peers = ROOT / "bench" / "peers.mjs"
+        said = _quietly(["node", str(peers), _NODE[format_], str(model), str(folder / "none"), "1"])
+        return Seen(_NODE[format_], int(json.loads(said)["triangles"]))
     return None
 
 
 def _quietly(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=_SECONDS).stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+    return done.stdout
 
 
 def _by_trimesh(reader: str, path: Path) -> Seen:
-    scene = trimesh.load_scene(path, process=False)
+    try:
+        scene = trimesh.load_scene(path, process=False)
+    except Exception as error:  # a reader that fails is told, and does not end the others' work
+        return Seen(f"{reader} fails: {type(error).__name__}", 0)
     meshes = [one for one in scene.dump() if isinstance(one, trimesh.Trimesh)]
     if not meshes:
         return Seen(reader, 0)
@@ -140,14 +142,16 @@ async def run(models: dict[str, Path], to: Path) -> None:
     pictures: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for index, (name, model) in enumerate(models.items()):
-            picture = Output("thumbnail", f"{index}.png", {"width": _SIDE})
-            outputs = (Output("glb", "model.glb"), picture)
-            result = await converter.convert(Job(str(model.parent), model.name, temporary, outputs))
-            if result.error is None:
-                pictures[name] = folder / picture.name
-            print(_row(name, model, result, folder), flush=True)
-        await converter.close()
+        try:
+            for index, (name, model) in enumerate(models.items()):
+                picture = Output("thumbnail", f"{index}.png", {"width": _SIDE})
+                outputs = (Output("glb", "model.glb"), picture)
+                result = await converter.convert(Job(str(model.parent), model.name, temporary, outputs))
+                if result.error is None:
+                    pictures[name] = folder / picture.name
+                print(_row(name, model, result, folder), flush=True)
+        finally:
+            await converter.close()
         _sheet(pictures, to)
     print(f"\n{len(pictures)} of {len(models)} models converted; their thumbnails are in {to}.")
 

@@ -15,9 +15,7 @@ from shared.embedded.engine.scene import Imported, Material, Mesh, Node, Primiti
 _UNSEEN = frozenset({"IfcSpace", "IfcOpeningElement", "IfcOpeningStandardCase", "IfcVirtualElement"})
 # What holds what: of an aggregate the whole comes before its parts, of a storey the elements first.
 _AGGREGATES = re.compile(rb"IFCREL(?:AGGREGATES|NESTS)\s*\([^;]*?,\s*#(\d+)\s*,\s*\(([^)]*)\)\s*\)\s*;")
-_CONTAINED = re.compile(
-    rb"IFCRELCONTAINEDINSPATIALSTRUCTURE\s*\([^;]*?\(([#\d,\s]*)\)\s*,\s*#(\d+)\s*\)\s*;"
-)
+_CONTAINED = re.compile(rb"IFCRELCONTAINEDINSPATIALSTRUCTURE\s*\([^;]*?\(([#\d,\s]*)\)\s*,\s*#(\d+)\s*\)\s*;")
 _REFERENCE = re.compile(rb"#(\d+)")
 _DEEPEST = 100
 _UNITS = {0.001: "mm", 0.01: "cm", 1.0: "m", 0.0254: "in", 0.3048: "ft"}

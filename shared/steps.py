@@ -15,7 +15,7 @@ from shared.in_flight import Held
 from shared.intake import Companions
 from shared.outcome import collected, reported, with_outputs
 from shared.problems import Code, Problem, ServiceFault
-from shared.storage import BlobHead, Conflict
+from shared.storage import Conflict
 from shared.telemetry import event
 from shared.tools import Tools
 

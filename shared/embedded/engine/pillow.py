@@ -15,6 +15,7 @@ from shared.embedded.engine.images import UnreadableImage, for_gltf
 #: A picture of more pixels than this is copied unread where possible, and otherwise left out.
 MAX_PIXELS = 64 * 2**20
 Pillow.MAX_IMAGE_PIXELS = None  # which would only warn at first; `_open` refuses
+Pillow.preinit()  # the usual formats, which every child would load for itself
 
 
 def as_png(data: bytes) -> tuple[bytes, str]:

@@ -94,7 +94,22 @@ def test_a_picture_is_what_needs_the_libraries_of_pictures(tmp_path: Path) -> No
     job = _job(tmp_path, "a.stl", made.every_model()["a.stl"], Output("thumbnail", "out.png"))
     found = _run(_ONE, json.dumps(job.to_json()))
     assert _libraries(found["loaded"]) == {"numpy", "DracoPy", "PIL", "embreex"}
-    assert not any(late.startswith("shared.") for late in found["late"])
+    assert not any(late.startswith(("shared.", "numpy.")) for late in found["late"])
+
+
+@pytest.mark.parametrize("name", ["a.obj", "a.3mf"])
+def test_squares_and_colours_need_no_more_of_numpy_than_triangles_do(name: str, tmp_path: Path) -> None:
+    """numpy loads its masked arrays, for as long as a small conversion takes, at the first plain `unique`."""
+    square = b"v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nf 1 2 3 4\n"
+    table = '<basematerials id="7"><base name="red" displaycolor="#FF0000"/></basematerials>'
+    mesh = made.threemf_mesh(' pid="7" p1="0"')
+    painted = made.threemf(
+        made.threemf_model(f'{table}<object id="1">{mesh}</object>', '<item objectid="1"/>')
+    )
+    job = _job(tmp_path, name, {"a.obj": square, "a.3mf": painted}[name])
+    found = _run(_ONE, json.dumps(job.to_json()))
+    assert found["error"] is None
+    assert not any(late.startswith("numpy.") for late in found["late"])
 
 
 def test_all_is_loaded_in_the_end_and_nothing_that_speaks_to_a_network() -> None:

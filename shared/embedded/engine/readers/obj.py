@@ -19,6 +19,8 @@ from shared.embedded.engine.readers.obj_text import Elements, Model, State
 from shared.embedded.engine.scene import Imported, Kind, Matrix, Mesh, Node, Primitive, Scene, linear
 
 _ROUNDS = 6
+# Odd, and otherwise of no meaning: a row's six words times these are its number.
+_FACTORS = np.uint64(0x9E3779B97F4A7C15) ** np.arange(1, 7, dtype=np.uint64)
 
 _Corners = NDArray[np.int32]
 _Column = NDArray[np.int32]
@@ -29,6 +31,7 @@ def read(data: bytes, files: InputFolder, *, gamma_material: bool, gamma_vertex:
     """Raises `Problem` `corrupt-model`, which names the line or the element. A missing MTL is a warning
     that names it."""
     model = obj_text.parse(data)
+    _weld(model)
     library = Library(files, gamma=gamma_material)
     for line in model.libraries:
         library.load(line)
@@ -216,6 +219,34 @@ class _Builder:
             chosen.append(left[firsts])
             joined[left] = count + same_
         return np.concatenate(chosen), joined
+
+
+def _weld(model: Model) -> None:
+    """Where nearly every corner has a position, texture coordinate or normal of its own, as converters of
+    loose triangles write them, equal ones become one."""
+    corners = [found.corners for found in model.elements.values()]
+    many = 0.9 * sum(map(len, corners))
+    if 0 < many < len(model.positions) and model.colors is None:
+        model.positions = _distinct(model.positions, corners, 0)
+    if 0 < many < len(model.texcoords):
+        model.texcoords = _distinct(model.texcoords, corners, 1)
+    if 0 < many < len(model.normals):
+        model.normals = _distinct(model.normals, corners, 2)
+
+
+def _distinct[Rows: NDArray[np.floating]](rows: Rows, corners: list[_Corners], column: int) -> Rows:
+    """The rows without those that are there before; a column of the corners is numbered anew."""
+    words = (rows + rows.dtype.type(0)).view(np.uint32)  # -0.0 and 0.0 are the same place
+    keys = np.zeros(len(rows), np.uint64)
+    for place, factor in zip(range(words.shape[1]), _FACTORS, strict=False):
+        keys += words[:, place] * factor
+    _, first, same = np.unique(keys, return_index=True, return_inverse=True)
+    if not np.array_equal(words[first[same]], words):
+        return rows  # two places have one number, as good as never: then they stay as they are
+    numbers = np.append(0, same + 1).astype(np.int32)
+    for one in corners:
+        one[:, column] = numbers[one[:, column]]
+    return rows[first]  # type: ignore[return-value]
 
 
 def _without_empty(found: Elements) -> Elements:

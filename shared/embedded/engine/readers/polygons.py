@@ -23,7 +23,7 @@ def triangles(counts: NDArray[np.int64], places: Points, rows: NDArray[np.intege
     starts = np.cumsum(counts) - counts
     made: list[Corners] = []
     budget, large = _BUDGET, 0
-    for size in np.unique(counts[counts > 2]).tolist():
+    for size in np.flatnonzero(np.bincount(counts[counts > 2])).tolist():
         polygons = starts[counts == size, None] + np.arange(size)
         if size == 3:
             made.append(polygons)

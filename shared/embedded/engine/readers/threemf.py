@@ -149,7 +149,7 @@ class _Reader:
     ) -> list[Primitive]:
         made = []
         first = properties[:, 0].clip(0, len(group.colors) - 1)
-        for index in np.unique(first):
+        for index in np.flatnonzero(np.bincount(first)).tolist():
             key = (path, id_, int(index))
             if key not in self._materials:
                 red, green, blue, alpha = _linear(group.colors[index : index + 1])[0].tolist()

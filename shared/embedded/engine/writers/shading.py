@@ -52,7 +52,7 @@ class Shader:
         color = np.zeros((len(triangles), 3), np.float32)
         alpha = np.ones(len(triangles), np.float32)
         materials = self._geometry.material[triangles]
-        for index in np.unique(materials):
+        for index in (np.flatnonzero(np.bincount(materials + 1)) - 1).tolist():
             chosen = np.flatnonzero(materials == index)
             material = self._document.items("materials")[index] if index >= 0 else _DEFAULT
             color[chosen], alpha[chosen] = self._shade_one(

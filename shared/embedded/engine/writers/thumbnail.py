@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
+from numpy.random import default_rng
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -176,7 +177,7 @@ def _shadows(
     """How much of the key light and of the surroundings each hit gets, each (n,) within 0..1.
 
     Soft, cheaply: every sample sends a few rays of its own, and neighbours share their answers."""
-    random = np.random.default_rng(1)  # fixed, so that a model has one picture
+    random = default_rng(1)  # fixed, so that a model has one picture
     starts = (places + normals * 2e-3).astype(np.float32)
     count = len(active)
     lit = np.zeros(count, np.float32)

@@ -8,6 +8,7 @@ import trimesh
 from trimesh.visual import TextureVisuals
 
 from tests.embedded.engine.conftest import Bench
+from tests.embedded.engine.shapes import sphere
 from tests.embedded.models import mtl, obj, png
 
 Validate = Callable[[Path], dict[str, Any]]
@@ -187,6 +188,25 @@ async def test_corners_with_the_same_numbers_are_one_vertex(bench: Bench) -> Non
     text = "v 0 0 0\nv 1 0 0\nv 0 1 0\n" + "vt 0 0\n" * 3 + "vn 0 0 1\n" * 30 + fan * 2
     result = await bench.good({"car.obj": text.encode()})
     assert (result.statistics["triangles"], result.statistics["vertices"]) == (60, 30 + 30 + 1)
+
+
+async def test_loose_triangles_share_the_corners_that_are_equal(bench: Bench) -> None:
+    """As one who writes each triangle by itself has it: six corners, of which two are there twice."""
+    places = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 1, 0), (1, 0, -0.0), (1, 1, 0)]
+    text = "".join(f"v {x} {y} {z}\nvt {x} {y}\nvn 0 0 1\n" for x, y, z in places)
+    text += "f 1/1/1 2/2/2 3/3/3\nf -3/-3/-3 -2/-2/-2 -1/-1/-1\n"
+    result = await bench.good({"car.obj": text.encode()})
+    assert (result.statistics["triangles"], result.statistics["vertices"]) == (2, 4)
+    assert trimesh.load_scene(bench.output / "out.glb").to_mesh().area == pytest.approx(1)
+
+
+async def test_loose_triangles_of_a_ball_share_all_their_corners(bench: Bench) -> None:
+    """Places that differ by signs only must not be taken for each other."""
+    corners = np.round(sphere(20), 6).reshape(-1, 3)
+    text = "".join(f"v {x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in corners.tolist())
+    text += "".join(f"f {n} {n + 1} {n + 2}\n" for n in range(1, len(corners), 3))
+    result = await bench.good({"ball.obj": text.encode()})
+    assert result.statistics["vertices"] == len(np.unique(corners + 0, axis=0)) < len(corners) / 5
 
 
 async def test_surveyed_coordinates_keep_their_details(bench: Bench) -> None:

@@ -94,7 +94,7 @@ AT_SERVICES = (
         "The job's id is recorded before the job is processed, and looked for again.",
         (Edit(_API2CONVERT, "        await transfer.note(job_id)\n", ""),),
         (
-            "tests/clients/test_api2convert.py",
+            "tests/clients/test_api2convert.py::test_a_service_at_fault_ends_in_a_manifest",
             f"{_JOBS}::test_a_lost_reply_costs_no_second_start",
         ),
     ),
@@ -313,7 +313,7 @@ AT_SERVICES = (
                 "if found is None:",
             ),
         ),
-        (_REQUESTED, _WORKER),
+        (f"{_REQUESTED}::test_the_same_message_again_takes_over_from_its_dead_run",),
     ),
     Guard(
         "worker-own-rev",
@@ -406,6 +406,6 @@ AT_SERVICES = (
                 "        pass\n",
             ),
         ),
-        (_SECRETS,),
+        (f"{_SECRETS}::test_a_conversion_that_succeeds_tells_nothing_and_keeps_nothing",),
     ),
 )

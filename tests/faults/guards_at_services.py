@@ -263,8 +263,8 @@ AT_SERVICES = (
         (
             Edit(
                 _LIFECYCLE,
-                "if held is None or held.conversion.id != conversion_id:",
-                "if held is None:",
+                "if held.conversion.id == moved and held.conversion.step is Step.POLL:",
+                "if moved and held.conversion.step is Step.POLL:",
             ),
         ),
         (f"{_HTTP}::test_a_callback_of_a_superseded_conversion_leaves_the_new_one_alone",),
@@ -273,7 +273,13 @@ AT_SERVICES = (
         "callback-polls-only",
         "",
         "A callback makes nothing due but a poll.",
-        (Edit(_LIFECYCLE, "if held.conversion.step is not Step.POLL:", "if False:"),),
+        (
+            Edit(
+                _LIFECYCLE,
+                "if held.conversion.id == moved and held.conversion.step is Step.POLL:",
+                "if held.conversion.id == moved:",
+            ),
+        ),
         (f"{_HTTP}::test_a_callback_before_the_starts_reply_starts_nothing_twice",),
     ),
     Guard(
@@ -394,6 +400,26 @@ AT_SERVICES = (
             ),
         ),
         (f"{_SECRETS}::test_bugs_that_quote_secrets",),
+    ),
+    Guard(
+        "secrets-in-addresses",
+        "",
+        "Of a bug behind an address, the route is told: a callback's address ends with its code.",
+        (
+            Edit(
+                "shared/embedded/api/app.py",
+                'route=getattr(scope.get("route"), "path", None),',
+                'route=scope["path"],',
+            ),
+        ),
+        (f"{_SECRETS}::test_a_callback_that_fails_tells_its_route_and_not_its_code",),
+    ),
+    Guard(
+        "quiet-platform",
+        "",
+        "The platform's own log of replies is off.",
+        (Edit("shared/telemetry.py", "    logging.getLogger().addFilter(_is_no_detail)\n", ""),),
+        (f"{_SECRETS}::test_the_platforms_own_log_of_replies_is_off",),
     ),
     Guard(
         "quiet-loggers",

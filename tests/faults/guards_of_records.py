@@ -172,9 +172,9 @@ OF_RECORDS = (
             Edit(
                 _RECORDS,
                 "etag = await self._storage.replace(\n"
-                "                self._container, name, _body(conversion), etag, metadata=",
+                "                self._container, name, body(conversion), etag, metadata=",
                 "etag = await self._storage.put(\n"
-                "                self._container, name, _body(conversion), metadata=",
+                "                self._container, name, body(conversion), metadata=",
             ),
         ),
         (f"{_OVERTAKEN}::test_a_run_that_slept_replaces_no_newer_manifest",),

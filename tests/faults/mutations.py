@@ -52,7 +52,7 @@ def main(arguments: Sequence[str], guards: Sequence[Guard] = GUARDS, root: Path 
     # Red says something only of a test that is green otherwise.
     whole = check(None, list(dict.fromkeys(test for guard in chosen for test in guard.tests)), root)
     if whole.status:
-        print(f"The tests are not green with every guard in place:\n{whole.said}", file=sys.stderr)
+        print(f"Not green with every guard in place, status {whole.status}: {whole.said}", file=sys.stderr)
         return 1
     print("| guard | rule | removed | first red test | seconds |\n|---|---|---|---|---|", flush=True)
     bad = 0
@@ -63,7 +63,8 @@ def main(arguments: Sequence[str], guards: Sequence[Guard] = GUARDS, root: Path 
             run = Run(-1, None, str(lost), 0.0)
         if run.red is None:
             bad += 1
-            print(f"{guard.id}: {'nothing noticed' if not run.status else run.said}", file=sys.stderr)
+            why = f"no verdict, status {run.status}: {run.said}" if run.status else "nothing noticed"
+            print(f"{guard.id}: {why}", file=sys.stderr)
         red = f"`{run.red}`" if run.red else "**none**"
         print(f"| {guard.id} | {guard.rule} | {guard.removed} | {red} | {run.seconds:.0f} |", flush=True)
     print(f"\n{len(chosen) - bad} of {len(chosen)} guards are missed by a test.", file=sys.stderr)

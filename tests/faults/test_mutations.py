@@ -93,7 +93,7 @@ def test_red_tests_say_nothing_if_they_are_red_anyway(
     (project / "test_code.py").write_text(GOOD.replace("== 1", "== 2"))
     assert main([], [guard("a < b", "a > b")], project) == 1
     told = capsys.readouterr()
-    assert "not green with every guard in place" in told.err
+    assert "Not green with every guard in place" in told.err
     assert told.out == ""
 
 

@@ -15,7 +15,7 @@ from shared.in_flight import Held
 from shared.intake import Companions
 from shared.outcome import collected, reported, with_outputs
 from shared.problems import Code, Problem, ServiceFault
-from shared.storage import Conflict
+from shared.storage import BlobHead, Conflict
 from shared.telemetry import event
 from shared.tools import Tools
 
@@ -372,11 +372,14 @@ class Run:
             # nobody else writes into the folder.
             made = with_outputs(outcome, outputs)
             return await self._closing.close(collected(made, self._copies.written, []))
+        wanted = [item.type for item in self.conversion.settings.formats]
+        return await self._closing.close(collected(outcome, await self._there(), wanted))
+
+    async def _there(self) -> dict[str, BlobHead]:
+        """What is in the conversion's folder."""
         folder = paths.outputs(self.conversion.path, self.conversion.id)
         listing = self._tools.storage.list(self._tools.converted, f"{folder}/")
-        there = {blob.name: blob async for blob in listing}
-        wanted = [item.type for item in self.conversion.settings.formats]
-        return await self._closing.close(collected(outcome, there, wanted))
+        return {blob.name: blob async for blob in listing}
 
     # --- When it does not go well -------------------------------------------------------------
 

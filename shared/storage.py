@@ -6,19 +6,23 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Self
+from urllib.request import getproxies
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.core.pipeline.policies import AsyncRetryPolicy
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.identity.aio import ManagedIdentityCredential
 from azure.storage.blob import BlobBlock, ContentSettings, LocationMode
 from azure.storage.blob.aio import BlobClient, BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
+from shared.blob_requests import BlobHead as BlobHead
+from shared.blob_requests import BlobRequests, head_of, heads_of, quoted
 from shared.denial import denied
 from shared.settings import Settings
 
@@ -83,19 +87,6 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class BlobHead:
-    """What a listing or a HEAD tells of a blob; ``md5`` is absent where storage has none."""
-
-    name: str
-    etag: str
-    size: int
-    last_modified: datetime
-    md5: bytes | None = None
-    content_type: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Blob:
     """A blob, or the range of it that was asked for; ``head.size`` is the number of bytes read."""
 
@@ -116,8 +107,11 @@ class Storage:
     ``HttpResponseError`` or ``ServiceRequestError``, after the retries below.
     """
 
-    def __init__(self, blobs: BlobServiceClient, queues: QueueServiceClient, clock: Clock) -> None:
+    def __init__(
+        self, blobs: BlobServiceClient, queues: QueueServiceClient, requests: BlobRequests, clock: Clock
+    ) -> None:
         self.blob_service = blobs
+        self._requests = requests
         self.queue_service = queues
         self.clock = clock
         self.credential: ManagedIdentityCredential | None = None
@@ -151,23 +145,31 @@ class Storage:
             ),
             "connection_timeout": 10,
             "read_timeout": 60,
+            # aiohttp would look for a proxy, and for passwords in a .netrc file, with every request anew.
+            "use_env_settings": bool(getproxies()),
         } | client_options
         given = options.pop("credential", None)
+
+        def requests(blobs: BlobServiceClient) -> BlobRequests:
+            transport = options.get("transport") or AioHttpTransport(**options)
+            return BlobRequests(blobs, transport, options["retry_policy"], hook("blob")["raw_response_hook"])
+
         if settings.model_storage is not None:
-            storage = cls(
-                BlobServiceClient.from_connection_string(settings.model_storage, **hook("blob"), **options),
-                QueueServiceClient.from_connection_string(settings.model_storage, **hook("queue"), **options),
-                clock,
+            blobs = BlobServiceClient.from_connection_string(
+                settings.model_storage, **hook("blob"), **options
             )
+            queues = QueueServiceClient.from_connection_string(
+                settings.model_storage, **hook("queue"), **options
+            )
+            storage = cls(blobs, queues, requests(blobs), clock)
             storage.account_key = getattr(storage.blob_service.credential, "account_key", None)
             return storage
         assert settings.blob_service_uri is not None and settings.queue_service_uri is not None
         credential = given or ManagedIdentityCredential(client_id=settings.identity_client_id)
-        storage = cls(
-            BlobServiceClient(settings.blob_service_uri, credential=credential, **hook("blob"), **options),
-            QueueServiceClient(settings.queue_service_uri, credential=credential, **hook("queue"), **options),
-            clock,
-        )
+        opened: dict[str, Any] = {"credential": credential} | options
+        blobs = BlobServiceClient(settings.blob_service_uri, **hook("blob"), **opened)
+        queues = QueueServiceClient(settings.queue_service_uri, **hook("queue"), **opened)
+        storage = cls(blobs, queues, requests(blobs), clock)
         storage.credential = credential
         return storage
 
@@ -179,6 +181,7 @@ class Storage:
 
     async def close(self) -> None:
         """Closes the connections."""
+        await self._requests.close()
         await self.blob_service.close()
         await self.queue_service.close()
         if self.credential is not None:
@@ -195,21 +198,21 @@ class Storage:
     async def head(self, container: str, name: str) -> BlobHead | None:
         """Properties and metadata of a blob."""
         try:
-            properties = await self.blob(container, name).get_blob_properties()
+            return head_of(name, await self._requests.send("HEAD", container, name))
         except HttpResponseError as error:
             if error.status_code == 404:
                 return None
             raise
-        return _head(properties)
 
     async def read(
         self, container: str, name: str, *, offset: int | None = None, length: int | None = None
     ) -> Blob | None:
         """A blob, or ``length`` bytes of it from ``offset``, in one request."""
-        client = self.blob(container, name)
+        headers = {}
+        if length is not None:
+            headers["x-ms-range"] = f"bytes={offset or 0}-{(offset or 0) + length - 1}"
         try:
-            stream = await client.download_blob(offset=offset, length=length, max_concurrency=1)
-            data = await stream.readall()
+            reply = await self._requests.send("GET", container, name, headers=headers)
         except HttpResponseError as error:
             if error.status_code == 416:  # an empty blob has no range
                 head = await self.head(container, name)
@@ -217,7 +220,8 @@ class Storage:
             if error.status_code == 404:
                 return None
             raise
-        return Blob(data, _head(stream.properties))
+        data = reply.body()
+        return Blob(data, head_of(name, reply, len(data)))
 
     async def create(
         self,
@@ -267,23 +271,23 @@ class Storage:
         overwrite: bool,
         etag: str | None = None,
     ) -> str:
-        condition: dict[str, Any] = (
-            {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-        )
+        headers = {
+            "x-ms-blob-type": "BlockBlob",
+            "x-ms-blob-content-type": content_type,
+            "Content-Type": "application/octet-stream",
+            **{f"x-ms-meta-{key}": value for key, value in (metadata or {}).items()},
+        }
+        if not overwrite:
+            headers["If-None-Match"] = "*"
+        if etag is not None:
+            headers["If-Match"] = etag
         try:
-            written = await self.blob(container, name).upload_blob(
-                data,
-                overwrite=overwrite,
-                metadata=dict(metadata or {}),
-                content_settings=ContentSettings(content_type=content_type),
-                max_concurrency=1,
-                **condition,
-            )
+            reply = await self._requests.send("PUT", container, name, headers=headers, data=data)
         except HttpResponseError as error:
             if error.status_code in (409, 412) or (etag is not None and error.status_code == 404):
                 raise Conflict(f"{container} {error.status_code}") from None
             raise
-        return str(written["etag"])
+        return quoted(str(reply.headers["ETag"]))
 
     async def stream(
         self, container: str, name: str, *, offset: int = 0, length: int | None = None
@@ -346,8 +350,10 @@ class Storage:
             size += len(chunk)
             pending += chunk
             while len(pending) > _PIECE:
-                await stage(bytes(pending[:_PIECE]))
+                with memoryview(pending) as view:
+                    piece = bytes(view[:_PIECE])
                 del pending[:_PIECE]
+                await stage(piece)
         settings = ContentSettings(content_type=content_type, content_md5=bytearray(md5.digest()))
         if blocks:
             await stage(bytes(pending))
@@ -356,7 +362,7 @@ class Storage:
             written = await client.upload_blob(
                 bytes(pending), overwrite=True, content_settings=settings, max_concurrency=1
             )
-        etag, modified = _quoted(str(written["etag"])), written["last_modified"]
+        etag, modified = quoted(str(written["etag"])), written["last_modified"]
         return BlobHead(name, etag, size, modified, md5.digest(), content_type), sha256.hexdigest()
 
     async def delete(self, container: str, name: str, etag: str | None = None) -> bool:
@@ -365,11 +371,9 @@ class Storage:
         Raises:
             Conflict: it is another version by now.
         """
-        condition: dict[str, Any] = (
-            {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-        )
+        headers = {} if etag is None else {"If-Match": etag}
         try:
-            await self.blob(container, name).delete_blob(**condition)
+            await self._requests.send("DELETE", container, name, headers=headers)
         except HttpResponseError as error:
             if error.status_code == 404:
                 return False
@@ -382,14 +386,17 @@ class Storage:
         self, container: str, prefix: str = "", *, metadata: bool = False, page_size: int = 5000
     ) -> AsyncIterator[BlobHead]:
         """The blobs whose names start with ``prefix``, by name, one request a page."""
-        client = self.blob_service.get_container_client(container)
-        found = client.list_blobs(
-            name_starts_with=prefix or None,
-            include=["metadata"] if metadata else None,
-            results_per_page=page_size,
-        )
-        async for properties in found:
-            yield _head(properties)
+        query = {"restype": "container", "comp": "list", "maxresults": str(page_size)}
+        query |= {"prefix": prefix} if prefix else {}
+        query |= {"include": "metadata"} if metadata else {}
+        while True:
+            reply = await self._requests.send("GET", container, query=query)
+            heads, marker = heads_of(reply.body())
+            for head in heads:
+                yield head
+            if not marker:
+                return
+            query["marker"] = marker
 
     async def enqueue(self, queue: str, message: Mapping[str, Any], *, delay_seconds: int = 0) -> None:
         """Sends a JSON message, in base64 as host.json says queue messages are."""
@@ -420,21 +427,3 @@ class Storage:
                 await self.queue_service.create_queue(queue)
             except ResourceExistsError:
                 logger.debug("queue %s exists", queue)
-
-
-def _head(properties: Any) -> BlobHead:
-    settings = properties.content_settings
-    return BlobHead(
-        name=properties.name,
-        etag=_quoted(properties.etag),
-        size=properties.size,
-        last_modified=properties.last_modified,
-        md5=bytes(settings.content_md5) if settings and settings.content_md5 else None,
-        content_type=settings.content_type if settings else None,
-        metadata={key.lower(): value for key, value in (properties.metadata or {}).items()},
-    )
-
-
-def _quoted(etag: str) -> str:
-    """Listings give an ETag without its quotes, replies with them; one spelling compares equal."""
-    return etag if etag.startswith('"') else f'"{etag}"'

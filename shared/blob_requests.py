@@ -68,7 +68,7 @@ class BlobRequests:
         self,
         service: BlobServiceClient,
         transport: AsyncHttpTransport[Any, Any],
-        retries: AsyncRetryPolicy,
+        retries: AsyncRetryPolicy[Any, Any],
         hook: Any,
     ) -> None:
         """``service`` says where the account is and what opens it; ``hook`` sees every reply."""

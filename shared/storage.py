@@ -127,22 +127,23 @@ class Storage:
         clock = Clock()
         by_identity = settings.model_storage is None
 
-        def hook(service: Literal["blob", "queue"]) -> dict[str, Any]:
+        def policies(service: Literal["blob", "queue"]) -> dict[str, Any]:
             def look_at(response: Any) -> None:
                 clock.observe(response)
                 if response.http_response.status_code == 403:
                     code = response.http_response.headers.get("x-ms-error-code")
                     raise denied(response.http_request, code, service=service, by_identity=by_identity)
 
-            return {"raw_response_hook": look_at}
-
-        options: dict[str, Any] = {
-            "retry_policy": _Retry(
+            # One for each pipeline: a policy knows what comes after it.
+            retries = _Retry(
                 retry_total=4,
                 retry_backoff_factor=0.4,
                 retry_backoff_max=10,
                 retry_on_status_codes=[408, 429, 500, 502, 503, 504],
-            ),
+            )
+            return {"raw_response_hook": look_at, "retry_policy": retries}
+
+        options: dict[str, Any] = {
             "connection_timeout": 10,
             "read_timeout": 60,
             # aiohttp would look for a proxy, and for passwords in a .netrc file, with every request anew.
@@ -152,14 +153,15 @@ class Storage:
 
         def requests(blobs: BlobServiceClient) -> BlobRequests:
             transport = options.get("transport") or AioHttpTransport(**options)
-            return BlobRequests(blobs, transport, options["retry_policy"], hook("blob")["raw_response_hook"])
+            own = policies("blob")
+            return BlobRequests(blobs, transport, own["retry_policy"], own["raw_response_hook"])
 
         if settings.model_storage is not None:
             blobs = BlobServiceClient.from_connection_string(
-                settings.model_storage, **hook("blob"), **options
+                settings.model_storage, **policies("blob"), **options
             )
             queues = QueueServiceClient.from_connection_string(
-                settings.model_storage, **hook("queue"), **options
+                settings.model_storage, **policies("queue"), **options
             )
             storage = cls(blobs, queues, requests(blobs), clock)
             storage.account_key = getattr(storage.blob_service.credential, "account_key", None)
@@ -167,8 +169,8 @@ class Storage:
         assert settings.blob_service_uri is not None and settings.queue_service_uri is not None
         credential = given or ManagedIdentityCredential(client_id=settings.identity_client_id)
         opened: dict[str, Any] = {"credential": credential} | options
-        blobs = BlobServiceClient(settings.blob_service_uri, **hook("blob"), **opened)
-        queues = QueueServiceClient(settings.queue_service_uri, **hook("queue"), **opened)
+        blobs = BlobServiceClient(settings.blob_service_uri, **policies("blob"), **opened)
+        queues = QueueServiceClient(settings.queue_service_uri, **policies("queue"), **opened)
         storage = cls(blobs, queues, requests(blobs), clock)
         storage.credential = credential
         return storage

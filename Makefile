@@ -28,9 +28,9 @@ test: ## lint, types, and every test
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest --numprocesses auto --dist loadfile
 
-bench: ## measurements, each against a peer in the same run
+bench: ## measurements, each against a peer in the same run; ONLY=tick for one of them
 	@sh local/setup.sh test
-	@$(PYTHON) -m bench.import_time
+	@$(PYTHON) -m bench $(ONLY)
 
 bench-engine: ## the engine against its peers; MODELS=folder for models of your own
 	@sh local/setup.sh test

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.tables import table
 from local.azurite import ACCOUNT, KEY
 from local.config import app_settings
 
@@ -47,10 +48,14 @@ def main() -> None:
         peers.append(seconds(PRESCRIBED))
         ours.append(seconds("function_app"))
     peer, own = statistics.median(peers), statistics.median(ours)
-    print(f"import time, median of {ROUNDS} cold processes each")
-    print(f"{peer:8.3f} s  {PRESCRIBED}")
-    print(f"{own:8.3f} s  function_app (the whole app, its HTTP APIs built)")
-    print(f"{own / peer:8.2f}    times as long")
+    print("### Import time")
+    table(
+        (f"median of {ROUNDS} cold processes", "time", "ratio"),
+        (
+            (f"`{PRESCRIBED}`", f"{peer:.2f} s", "1"),
+            ("`function_app`: the whole app, its HTTP APIs built", f"{own:.2f} s", f"{own / peer:.2f}"),
+        ),
+    )
 
 
 if __name__ == "__main__":

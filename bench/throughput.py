@@ -23,8 +23,8 @@ from tests.copier import Copier
 from tests.pipeline import Pipeline, start
 from tests.shapes import sample
 
-_INSTANT = 200
-_REAL = 40
+_INSTANT = 100
+_REAL = 20
 _AT_ONCE = 16
 _GLB = '[{"type": "glb"}]'
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Self
+from urllib.request import getproxies
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
@@ -133,39 +134,47 @@ class Storage:
         clock = Clock()
         by_identity = settings.model_storage is None
 
-        def hook(service: Literal["blob", "queue"]) -> dict[str, Any]:
+        def policies(service: Literal["blob", "queue"]) -> dict[str, Any]:
             def look_at(response: Any) -> None:
                 clock.observe(response)
                 if response.http_response.status_code == 403:
                     code = response.http_response.headers.get("x-ms-error-code")
                     raise denied(response.http_request, code, service=service, by_identity=by_identity)
 
-            return {"raw_response_hook": look_at}
-
-        options: dict[str, Any] = {
-            "retry_policy": _Retry(
+            # One for each pipeline: a policy knows what comes after it.
+            retries = _Retry(
                 retry_total=4,
                 retry_backoff_factor=0.4,
                 retry_backoff_max=10,
                 retry_on_status_codes=[408, 429, 500, 502, 503, 504],
-            ),
+            )
+            return {"raw_response_hook": look_at, "retry_policy": retries}
+
+        options: dict[str, Any] = {
             "connection_timeout": 10,
             "read_timeout": 60,
+            # aiohttp would look for a proxy, and for passwords in a .netrc file, with every request anew.
+            "use_env_settings": bool(getproxies()),
         } | client_options
         given = options.pop("credential", None)
         if settings.model_storage is not None:
             storage = cls(
-                BlobServiceClient.from_connection_string(settings.model_storage, **hook("blob"), **options),
-                QueueServiceClient.from_connection_string(settings.model_storage, **hook("queue"), **options),
+                BlobServiceClient.from_connection_string(
+                    settings.model_storage, **policies("blob"), **options
+                ),
+                QueueServiceClient.from_connection_string(
+                    settings.model_storage, **policies("queue"), **options
+                ),
                 clock,
             )
             storage.account_key = getattr(storage.blob_service.credential, "account_key", None)
             return storage
         assert settings.blob_service_uri is not None and settings.queue_service_uri is not None
         credential = given or ManagedIdentityCredential(client_id=settings.identity_client_id)
+        opened: dict[str, Any] = {"credential": credential} | options
         storage = cls(
-            BlobServiceClient(settings.blob_service_uri, credential=credential, **hook("blob"), **options),
-            QueueServiceClient(settings.queue_service_uri, credential=credential, **hook("queue"), **options),
+            BlobServiceClient(settings.blob_service_uri, **policies("blob"), **opened),
+            QueueServiceClient(settings.queue_service_uri, **policies("queue"), **opened),
             clock,
         )
         storage.credential = credential
@@ -346,8 +355,10 @@ class Storage:
             size += len(chunk)
             pending += chunk
             while len(pending) > _PIECE:
-                await stage(bytes(pending[:_PIECE]))
+                with memoryview(pending) as view:
+                    piece = bytes(view[:_PIECE])
                 del pending[:_PIECE]
+                await stage(piece)
         settings = ContentSettings(content_type=content_type, content_md5=bytearray(md5.digest()))
         if blocks:
             await stage(bytes(pending))

@@ -1,6 +1,7 @@
 """The storage client: conditional writes, retries, and the service's own time."""
 
 import base64
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -10,12 +11,15 @@ from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
+from azure.core.pipeline.transport import AioHttpTransport
 
 from local.azurite import Azurite
 from shared.settings import read_settings
 from shared.storage import Clock, Conflict, Storage
 from tests.clients.service import Answer, answer, running
 from tests.pipeline import settings_for
+
+PIECE = 4 * 1024 * 1024
 
 
 @pytest.fixture
@@ -145,6 +149,48 @@ async def test_a_listing_goes_on_over_its_pages(storage: Storage) -> None:
     for name in names:
         await storage.put("blobs", name, b"x")
     assert [blob.name async for blob in storage.list("blobs", "pages/", page_size=3)] == names
+
+
+@pytest.mark.parametrize(("size", "requests"), [(0, 1), (PIECE, 1), (PIECE + 1, 3), (2 * PIECE + 1, 4)])
+async def test_what_is_streamed_is_one_request_or_one_a_piece_and_one_more(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, size: int, requests: int
+) -> None:
+    sent: list[str] = []
+    real = AioHttpTransport.send
+
+    async def send(self: AioHttpTransport, request: Any, **options: Any) -> Any:
+        sent.append(request.method)
+        return await real(self, request, **options)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for begin in range(0, size, 1_000_000):
+            yield data[begin : begin + 1_000_000]
+
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    monkeypatch.setattr(AioHttpTransport, "send", send)
+    head, sha256 = await storage.write_stream("blobs", f"streamed-{size}", chunks(), content_type="a/b")
+    assert sent == ["PUT"] * requests
+    there = await storage.head("blobs", f"streamed-{size}")
+    assert there == head
+    assert (head.size, head.content_type, head.md5) == (
+        size,
+        "a/b",
+        hashlib.md5(data, usedforsecurity=False).digest(),
+    )
+    assert sha256 == hashlib.sha256(data).hexdigest()
+    assert b"".join([piece async for piece in storage.stream("blobs", f"streamed-{size}")]) == data
+
+
+async def test_names_and_metadata_come_back_as_they_went(storage: Storage) -> None:
+    for name in ("a b/ü+&?#%41.stl", "~tilde/(1)'!*,;=:@$[].stl", "日本/é.stl"):
+        etag = await storage.put("blobs", name, b"1", metadata={"Key": "value  of it"})
+        (listed,) = [head async for head in storage.list("blobs", name, metadata=True)]
+        seen = await storage.head("blobs", name)
+        blob = await storage.read("blobs", name)
+        assert seen is not None and blob is not None
+        assert (listed.name, listed.etag, listed.metadata) == (name, etag, {"key": "value  of it"})
+        assert listed == seen == blob.head
+        assert await storage.delete("blobs", name, etag)
 
 
 async def test_a_message_is_json_in_base64(storage: Storage) -> None:

@@ -40,7 +40,7 @@ class Load:
     canaries: Canaries
 
 
-@pytest.fixture(scope="module", params=enumerate(shards(N)), ids=str)
+@pytest.fixture(scope="module", params=enumerate(shards(N)), ids=lambda shard: f"shard-{shard[0]}")
 async def load(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Load]:

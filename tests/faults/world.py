@@ -319,7 +319,7 @@ class World:
                 {name} | {file.path for file in manifest.derivatives} | {log.path for log in manifest.logs}
             )
             await self._check_derivatives(manifest)
-        assert set(there) == named, "orphans, or files that are missing"
+        assert set(there) == named, f"orphans, or files that are missing: {set(there) ^ named}"
         for path, blob in models.items():
             if path.endswith(".stl"):
                 await self._check_model(path, blob.etag)

@@ -88,10 +88,10 @@ async def test_after_an_hour_without_the_service_all_start_at_its_limit_and_none
             assert len(await pipeline.jobs()) == N
         assert {manifest.status for manifest in manifests.values()} == {Status.SUCCESS}
         # An overloaded machine may have failed one, which then is asked for again: that counts as well.
-        first = {path: when for when, path in reversed(begun)}
-        assert first.keys() == set(models)
+        first_of = {path: when for when, path in reversed(begun)}
+        assert first_of.keys() == set(models)
         assert wire.refused == 0
-        last = max(first.values())
+        last = max(first_of.values())
         # The first minute's share went at once; from then on each tick has its own, but the last has less.
         steady = [when for when, _ in begun if begun[0][0] < when < last]
         minutes = (last - steady[0]) / timedelta(minutes=1)

@@ -79,7 +79,7 @@ async def test_after_an_hour_without_the_service_all_start_at_its_limit_and_none
             wire.is_up = True
             for _ in range(round(N / LIMIT * 60 / TICK * 1.5) + 20):
                 await pipeline.app.tick.run()
-                if len(wire.starts) == N:
+                if len({path for _, path in wire.starts}) == N:
                     break
                 pipeline.later(TICK)
             begun = sorted(wire.starts)
@@ -87,11 +87,14 @@ async def test_after_an_hour_without_the_service_all_start_at_its_limit_and_none
             manifests = await ended(pipeline, models)
             assert len(await pipeline.jobs()) == N
         assert {manifest.status for manifest in manifests.values()} == {Status.SUCCESS}
-        assert sorted(path for _, path in begun) == sorted(models)
+        # An overloaded machine may have failed one, which then is asked for again: that counts as well.
+        first_of = {path: when for when, path in reversed(begun)}
+        assert first_of.keys() == set(models)
         assert wire.refused == 0
+        last = max(first_of.values())
         # The first minute's share went at once; from then on each tick has its own, but the last has less.
-        steady = [when for when, _ in begun if begun[0][0] < when < begun[-1][0]]
-        minutes = (begun[-1][0] - steady[0]) / timedelta(minutes=1)
+        steady = [when for when, _ in begun if begun[0][0] < when < last]
+        minutes = (last - steady[0]) / timedelta(minutes=1)
         used = len(steady) / (minutes * LIMIT)
         print(f"{N} starts; {len(steady)} in {minutes:.2f} minutes: {used:.0%} of the limit")
         assert used >= 0.9
@@ -103,7 +106,9 @@ async def test_a_429_that_another_process_met_is_heeded_by_the_tick(azurite: Azu
         first.is_up = second.is_up = True
         first.starts = [(one.app.storage.now() + timedelta(days=1), "others")] * LIMIT
         await one.drop("a.stl", MODEL)
-        await one.app.tick.run()
+        for _ in range(2):  # the first share is less than one start
+            await one.app.tick.run()
+            one.later(5)
         assert first.refused == 1
         await other.drop("b.stl", MODEL)
         for ahead in (10, 10):

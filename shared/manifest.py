@@ -98,6 +98,11 @@ class Manifest(_Value):
     warnings: tuple[Issue, ...] = ()
     statistics: dict[str, Any] = Field(default_factory=dict)
 
+    def names(self) -> frozenset[str]:
+        """The blobs of all files that the manifest names."""
+        made = {file.path for item in self.derivatives for file in (item, *item.children)}
+        return frozenset(made | {file.path for file in self.logs})
+
     def encode(self) -> bytes:
         """The manifest as it is stored: indented, because people open it."""
         return self.model_dump_json(by_alias=True, exclude_none=True, indent=2).encode()
@@ -220,7 +225,11 @@ class Manifests:
 
     async def of(self, path: str) -> Stored | None:
         """The manifest of the model at ``path``, or None."""
-        blob = await self._storage.read(self._container, paths.manifest(path))
+        return await self.in_folder(paths.folder(path))
+
+    async def in_folder(self, folder: str) -> Stored | None:
+        """The manifest in a model's folder, or None."""
+        blob = await self._storage.read(self._container, f"{folder}/{paths.MANIFEST}")
         if blob is None:
             return None
         try:

@@ -99,8 +99,11 @@ class Sweep:
             folder, _, name = blob.name.rpartition("/")
             if name == paths.MANIFEST and "sourceetag" in blob.metadata:
                 done.add(blob.name, paths.from_metadata(blob.metadata["sourceetag"]))
-                # By name an output comes before its manifest: what is left has none, or it is far away.
-                unnamed.pop((folder, blob.metadata.get("conversion", "")), None)
+                # By name an output comes before its manifest: what is left has none, it is far away, or a
+                # job wrote on when its conversion had ended.
+                owner = (folder, blob.metadata.get("conversion", ""))
+                if unnamed.get(owner, blob.last_modified) <= blob.last_modified:
+                    unnamed.pop(owner, None)
             elif owner := paths.owner_of_output(blob.name):
                 unnamed[owner] = max(blob.last_modified, unnamed.get(owner, blob.last_modified))
                 if len(unnamed) > _BATCH:
@@ -116,25 +119,30 @@ class Sweep:
         unnamed.clear()
 
         async def drop(owner: tuple[str, str]) -> None:
-            if await self._is_wanted(*owner):
-                return
             folder, conversion_id = owner
-            event("sweep.orphan", folder=folder, conversion_id=conversion_id)
-            await self._tools.drop_outputs(f"{folder}/{conversion_id}")
+            wanted = await self._wanted(folder, conversion_id)
+            if wanted is None:
+                return
+            if await self._tools.drop_outputs(f"{folder}/{conversion_id}", wanted):
+                event("sweep.orphan", folder=folder, conversion_id=conversion_id)
 
         await self._each(old, drop, lambda owner: owner[0])
 
-    async def _is_wanted(self, folder: str, conversion_id: str) -> bool:
-        """Whether a record or a manifest names the outputs; in this order, as a conversion that ends
-        has written its manifest before its record goes."""
+    async def _wanted(self, folder: str, conversion_id: str) -> frozenset[str] | None:
+        """The outputs that the manifest names; None, for all of them, where a record has the conversion. In
+        this order, as a conversion that ends has written its manifest before its record goes."""
         try:
             held = await self._in_flight.read(paths.record_of_folder(folder))
         except Unreadable:
-            return True
+            return None
         if held is not None and conversion_id in (held.conversion.id, *held.conversion.drop):
-            return True
-        blob = await self._storage.head(self._tools.converted, f"{folder}/{paths.MANIFEST}")
-        return blob is not None and blob.metadata.get("conversion") == conversion_id
+            return None
+        stored = await self._manifests.in_folder(folder)
+        if stored is None:
+            return frozenset()
+        if stored.manifest is None:
+            return None  # what it names cannot be read
+        return stored.manifest.names() if stored.manifest.id == conversion_id else frozenset()
 
     async def _consider(self, candidates: dict[str, datetime], told: Counter[str]) -> None:
         """Brings in what no event told of, and counts it. Empties ``candidates``: names of models and

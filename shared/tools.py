@@ -133,10 +133,14 @@ class Tools:
             for conversion_id in (conversion.id, *conversion.drop):
                 await self._delete_below(self.staging, paths.staged(conversion_id))
 
-    async def drop_outputs(self, folder: str) -> None:
-        """Deletes the outputs of one conversion, blob by blob as they list."""
-        await self._delete_below(self.converted, f"{folder}/")
+    async def drop_outputs(self, folder: str, wanted: frozenset[str] = frozenset()) -> int:
+        """Deletes the outputs of one conversion, blob by blob as they list, but those that are ``wanted``; how
+        many those were."""
+        return await self._delete_below(self.converted, f"{folder}/", wanted)
 
-    async def _delete_below(self, container: str, prefix: str) -> None:
+    async def _delete_below(self, container: str, prefix: str, wanted: frozenset[str] = frozenset()) -> int:
+        deleted = 0
         async for blob in self.storage.list(container, prefix):
-            await self.storage.delete(container, blob.name)
+            if blob.name not in wanted:
+                deleted += await self.storage.delete(container, blob.name)
+        return deleted

@@ -12,7 +12,7 @@ from local.azurite import Azurite
 from shared import paths
 from shared.conversion import Status
 from shared.intake import ResolvedSettings
-from shared.storage import BlobHead
+from shared.storage import Blob, BlobHead
 from tests.copier import Copier
 from tests.pipeline import Pipeline, settings_for, start
 from tests.processes import memory_of_a_sweep
@@ -162,6 +162,32 @@ async def test_orphans_go_when_they_are_old_and_nothing_names_them(pipeline: Pip
     assert sorted(left) == sorted([*names, "cube.stl/manifest.json", "cube.stl/notes.txt"])
 
 
+async def test_what_a_job_writes_when_its_conversion_has_ended_goes(azurite: Azurite) -> None:
+    async with start(azurite, converter=Copier(), deadline_seconds=60) as pipeline:
+        await pipeline.drop("block.stl", block(2))
+        pipeline.later(200)
+        await pipeline.app.tick.run()
+        manifest = await pipeline.manifest("block.stl")
+        assert manifest.status is Status.TIMEOUT
+        await asyncio.sleep(1.1)  # a Last-Modified has no fraction
+        await stray(pipeline, f"block.stl/{manifest.id}/block.glb")
+        await pipeline.app.sweep.run()
+        assert await pipeline.outputs("block.stl") == {manifest.id: [f"block.stl/{manifest.id}/block.glb"]}
+        pipeline.later(3700)
+        await pipeline.app.sweep.run()
+        assert not await pipeline.outputs("block.stl")
+
+
+async def test_what_the_manifest_names_stays_when_a_late_job_wrote_beside_it(pipeline: Pipeline) -> None:
+    manifest = await pipeline.convert("cube.stl", CUBE)
+    await asyncio.sleep(1.1)
+    await stray(pipeline, f"cube.stl/{manifest.id}/late.glb")
+    pipeline.later(pipeline.app.settings.deadline_seconds + 3700)
+    await pipeline.app.sweep.run()
+    (left,) = (await pipeline.outputs("cube.stl")).values()
+    assert set(left) == manifest.names()
+
+
 async def test_outputs_of_a_conversion_in_flight_are_no_orphans(pipeline: Pipeline) -> None:
     await pipeline.drop("block.stl", block(2))
     old = await pipeline.record("block.stl")
@@ -191,17 +217,17 @@ async def test_outputs_of_a_conversion_that_ends_beside_the_sweep_are_no_orphans
         [request] = await pipeline.requests()
         await pipeline.run(request)
         pipeline.later(60 + 3600)
-        head = pipeline.app.storage.head
+        read = pipeline.app.storage.read
 
-        async def ends_then(container: str, name: str) -> BlobHead | None:
-            """What a HEAD told before the conversion had its manifest."""
-            found = await head(container, name)
+        async def ends_then(container: str, name: str) -> Blob | None:
+            """What was there before the conversion had its manifest."""
+            found = await read(container, name)
             if name == "block.stl/manifest.json":
                 monkeypatch.undo()
                 await pipeline.settle()
             return found
 
-        monkeypatch.setattr(pipeline.app.storage, "head", ends_then)
+        monkeypatch.setattr(pipeline.app.storage, "read", ends_then)
         await pipeline.app.sweep.run()
         monkeypatch.undo()
         await pipeline.settle()

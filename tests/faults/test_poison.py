@@ -81,6 +81,7 @@ async def test_poison_models_fail_alone(azurite: Azurite, engine: Crashes) -> No
             converter=engine,
             default_formats='[{"type": "glb"}]',
             engine_memory_mb=MEMORY_MB,
+            engine_input_mb=100,
             engine_cpu_seconds=1,
             engine_wall_seconds=120,
         ) as pipeline:

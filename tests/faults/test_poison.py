@@ -20,7 +20,7 @@ from tests.shapes import block, longest_side
 
 N = 80
 SEED = 8061
-MEMORY_MB = 256
+MEMORY_MB = 3000
 
 
 class Crashes(Converter):
@@ -51,7 +51,7 @@ async def engine() -> AsyncIterator[Crashes]:
 
 def poison() -> dict[str, tuple[bytes, str, str]]:
     """Model -> its bytes, the code of its failure, and a word of its message."""
-    ball = binary_stl(sphere(300))
+    ball = binary_stl(sphere(360))
     bomb = packed({"model.stl": bytes(150 * 1024 * 1024)})
     # A few bytes that ask for four thousand million points.
     hungry = b"ply\nformat ascii 1.0\nelement vertex 4000000000\n" + b"".join(
@@ -81,6 +81,7 @@ async def test_poison_models_fail_alone(azurite: Azurite, engine: Crashes) -> No
             converter=engine,
             default_formats='[{"type": "glb"}]',
             engine_memory_mb=MEMORY_MB,
+            engine_input_mb=100,
             engine_cpu_seconds=1,
             engine_wall_seconds=120,
         ) as pipeline:

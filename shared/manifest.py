@@ -100,8 +100,10 @@ class Manifest(_Value):
 
     def names(self) -> frozenset[str]:
         """The blobs of all files that the manifest names."""
-        made = {file.path for item in self.derivatives for file in (item, *item.children)}
-        return frozenset(made | {file.path for file in self.logs})
+        children = {file.path for item in self.derivatives for file in item.children}
+        return frozenset(
+            {item.path for item in self.derivatives} | children | {file.path for file in self.logs}
+        )
 
     def encode(self) -> bytes:
         """The manifest as it is stored: indented, because people open it."""

@@ -101,9 +101,9 @@ class Sweep:
                 done.add(blob.name, paths.from_metadata(blob.metadata["sourceetag"]))
                 # By name an output comes before its manifest: what is left has none, it is far away, or a
                 # job wrote on when its conversion had ended.
-                owner = (folder, blob.metadata.get("conversion", ""))
-                if unnamed.get(owner, blob.last_modified) <= blob.last_modified:
-                    unnamed.pop(owner, None)
+                its = (folder, blob.metadata.get("conversion", ""))
+                if unnamed.get(its, blob.last_modified) <= blob.last_modified:
+                    unnamed.pop(its, None)
             elif owner := paths.owner_of_output(blob.name):
                 unnamed[owner] = max(blob.last_modified, unnamed.get(owner, blob.last_modified))
                 if len(unnamed) > _BATCH:

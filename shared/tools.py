@@ -134,8 +134,8 @@ class Tools:
                 await self._delete_below(self.staging, paths.staged(conversion_id))
 
     async def drop_outputs(self, folder: str, wanted: frozenset[str] = frozenset()) -> int:
-        """Deletes the outputs of one conversion, blob by blob as they list, but those that are ``wanted``; how
-        many those were."""
+        """Deletes the outputs of one conversion, blob by blob as they list, but for those that are ``wanted``.
+        How many it deleted."""
         return await self._delete_below(self.converted, f"{folder}/", wanted)
 
     async def _delete_below(self, container: str, prefix: str, wanted: frozenset[str] = frozenset()) -> int:

@@ -134,7 +134,7 @@ class Tools:
                 await self._delete_below(self.staging, paths.staged(conversion_id))
 
     async def drop_outputs(self, folder: str, wanted: frozenset[str] = frozenset()) -> int:
-        """Deletes the outputs of one conversion, blob by blob as they list, but for those that are ``wanted``.
+        """Deletes the outputs of one conversion, blob by blob as they list, except those ``wanted``.
         How many it deleted."""
         return await self._delete_below(self.converted, f"{folder}/", wanted)
 

@@ -1,8 +1,9 @@
 """A tick over many conversions in flight, against a bare asyncio loop that sends the same requests.
 
 Each conversion is due, its service answers at once that it still runs, and the record is written with its
-next time: a read, a call and a conditional write. The peer lists, reads, calls and writes with nothing but
-aiohttp and httpx, as many at once, in the same run on the same storage.
+next time: a read, a call and a conditional write. The peer lists, reads, calls and writes by the same storage
+client and httpx, as many at once, in the same run on the same storage. A second peer sends its requests to
+storage with nothing but aiohttp: what is between the two is the storage client's.
 
     python -m bench.tick [conversions ...]
 """
@@ -18,6 +19,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+from azure.core import MatchConditions
 
 from bench.bare import Bare
 from bench.tables import table
@@ -31,6 +33,8 @@ from tests.pipeline import ACCOUNT_ID, Pipeline, start
 
 SIZES = (1_000, 10_000)
 _ENDPOINT = "http://127.0.0.1:9"
+_POLL = f"{_ENDPOINT}/v1/accounts/a/conversions/b"
+_RECORD = re.compile("[0-9a-f]{32}[.]json")
 _SETTINGS = ConversionSettings(service="remote-rendering", formats=(Format(type="glb"),))
 
 
@@ -90,8 +94,35 @@ async def at_once[Item](work: Callable[[Item], Awaitable[None]], items: list[Ite
     await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
 
 
-async def bare_loop(bare: Bare, container: str) -> None:
-    """The requests of a tick, and no more."""
+async def client_loop(pipeline: Pipeline, at: httpx.AsyncClient) -> None:
+    """The requests of a tick by the storage client, and no more."""
+    service, name = pipeline.app.storage.blob_service, pipeline.app.settings.in_flight_container
+    container = service.get_container_client(name)
+    names = [
+        blob.name
+        async for blob in container.list_blobs(include=["metadata"], results_per_page=5000)
+        if _RECORD.fullmatch(blob.name)
+    ]
+
+    async def one(name: str) -> None:
+        blob = container.get_blob_client(name)
+        stream = await blob.download_blob(max_concurrency=1)
+        data = await stream.readall()
+        (await at.get(_POLL)).json()
+        await blob.upload_blob(
+            data,
+            overwrite=True,
+            metadata=stream.properties.metadata,
+            etag=stream.properties.etag,
+            match_condition=MatchConditions.IfNotModified,
+            max_concurrency=1,
+        )
+
+    await at_once(one, names)
+
+
+async def bare_loop(bare: Bare, container: str, at: httpx.AsyncClient) -> None:
+    """The requests of a tick without a storage client, and no more."""
     names: list[str] = []
     marker = ""
     while True:
@@ -101,41 +132,44 @@ async def bare_loop(bare: Bare, container: str) -> None:
         if found is None:
             break
         marker = found[1]
-    async with httpx.AsyncClient(transport=Instant()) as client:
 
-        async def one(name: str) -> None:
-            data, headers = await bare.get(f"{container}/{name}")
-            reply = await client.get(f"{_ENDPOINT}/v1/accounts/a/conversions/b")
-            reply.json()
-            named = {key: value for key, value in headers.items() if key.lower().startswith("x-ms-meta-")}
-            await bare.put(f"{container}/{name}", data, {"If-Match": headers["ETag"], **named})
+    async def one(name: str) -> None:
+        data, headers = await bare.get(f"{container}/{name}")
+        (await at.get(_POLL)).json()
+        named = {key: value for key, value in headers.items() if key.lower().startswith("x-ms-meta-")}
+        await bare.put(f"{container}/{name}", data, {"If-Match": headers["ETag"], **named})
 
-        await at_once(one, names)
+    await at_once(one, names)
 
 
-async def measured(count: int) -> tuple[float, float]:
-    """Conversions a second: of the tick, and of the peer; the median of some turns of each."""
+async def measured(count: int) -> tuple[float, ...]:
+    """Conversions a second: of the tick, and of each peer; the median of some turns of each."""
     azurite = await asyncio.to_thread(Azurite.start)
     service = Instant()
     try:
         async with (
             start(azurite, http=service, **settings()) as pipeline,
             Bare(azurite, AT_ONCE) as bare,
+            httpx.AsyncClient(transport=Instant()) as at,
         ):
             await fill(bare, pipeline, count)
             await pipeline.app.tick.run()
-            ours, peers = [], []
+            rates: list[tuple[float, ...]] = []
             for _ in range(3 if count <= 2_000 else 1):
                 begun = time.perf_counter()
-                await bare_loop(bare, pipeline.app.settings.in_flight_container)
-                peers.append(count / (time.perf_counter() - begun))
+                await bare_loop(bare, pipeline.app.settings.in_flight_container, at)
+                by_http = time.perf_counter() - begun
+                begun = time.perf_counter()
+                await client_loop(pipeline, at)
+                by_client = time.perf_counter() - begun
                 pipeline.later(600)
                 before = service.calls
                 begun = time.perf_counter()
                 assert await pipeline.app.tick.run() == count
-                ours.append(count / (time.perf_counter() - begun))
+                ours = time.perf_counter() - begun
                 assert service.calls - before == count
-            return statistics.median(ours), statistics.median(peers)
+                rates.append(tuple(count / seconds for seconds in (ours, by_client, by_http)))
+            return tuple(statistics.median(column) for column in zip(*rates, strict=True))
     finally:
         await asyncio.to_thread(azurite.stop)
 
@@ -144,10 +178,18 @@ async def main(sizes: tuple[int, ...]) -> None:
     """Prints the rates and their ratio."""
     rows = []
     for size in sizes:
-        ours, peer = await measured(size)
-        rows.append((f"{size:,}", f"{ours:.0f} /s", f"{peer:.0f} /s", f"{ours / peer:.0%}"))
+        ours, by_client, by_http = await measured(size)
+        rows.append(
+            (
+                f"{size:,}",
+                *(f"{rate:.0f} /s" for rate in (ours, by_client)),
+                f"{ours / by_client:.0%}",
+                f"{by_http:.0f} /s",
+                f"{ours / by_http:.0%}",
+            )
+        )
     print("### A tick over conversions in flight")
-    table(("in flight", "tick", "bare loop", "ratio"), rows)
+    table(("in flight", "tick", "bare loop", "ratio", "without the storage client", "ratio"), rows)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ class Lifecycle:
             held = await self._in_flight.read(name)
         except Unreadable as record:
             if record.path is None:
-                raise
+                if moved is None:
+                    raise
+                return  # a callback is a hint, and the next tick says what is wrong
             await self.consider(record.path)
             return
         if held is None:

@@ -434,4 +434,18 @@ AT_SERVICES = (
         ),
         (f"{_SECRETS}::test_a_conversion_that_succeeds_tells_nothing_and_keeps_nothing",),
     ),
+    Guard(
+        "restart-once",
+        "",
+        "What storage refused is started anew once.",
+        (Edit(_STEPS, "conversion.denied_at is not None or self._is_linked()", "self._is_linked()"),),
+        ("tests/faults/test_denied.py",),
+    ),
+    Guard(
+        "every-type",
+        "",
+        "Success without an output of each type that was ordered is none.",
+        (Edit(_STEPS, "wanted = [item.type for item in self.conversion.settings.formats]", "wanted = []"),),
+        ("tests/faults/test_missing_outputs.py",),
+    ),
 )

@@ -54,15 +54,13 @@ def poison() -> dict[str, tuple[bytes, str, str]]:
     ball = binary_stl(sphere(360))
     bomb = packed({"model.stl": bytes(150 * 1024 * 1024)})
     # A few bytes that ask for four thousand million points.
-    hungry = b"ply\nformat ascii 1.0\nelement vertex 4000000000\n" + b"".join(
-        b"property float %c\n" % axis for axis in b"xyz"
-    )
+    hungry = b"OFF\n4000000000 4000000000 0\n0 0 0\n"
     return {
         "corrupt.stl": (b"solid but not an STL", "corrupt-model", "STL"),
         "bomb.zip": (bomb, "too-large", "ENGINE_INPUT_MB"),
         "endless.stl": (ball, "limit-exceeded", "ENGINE_CPU_SECONDS"),
         "crash.stl": (ball, "converter-crashed", "SIGSEGV"),
-        "memory.ply": (hungry + b"end_header\n0 0 0\n", "limit-exceeded", "ENGINE_MEMORY_MB"),
+        "memory.off": (hungry, "limit-exceeded", "ENGINE_MEMORY_MB"),
     }
 
 

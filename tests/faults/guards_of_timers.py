@@ -72,8 +72,8 @@ OF_TIMERS = (
         (
             Edit(
                 _SWEEP,
-                'return blob is not None and blob.metadata.get("conversion") == conversion_id',
-                "return False",
+                "return stored.manifest.names() if stored.manifest.id == conversion_id else frozenset()",
+                "return frozenset()",
             ),
         ),
         (f"{_SWEEPS}::test_no_order_of_a_listing_makes_orphans",),
@@ -86,15 +86,13 @@ OF_TIMERS = (
             Edit(
                 _SWEEP,
                 "            held = await self._in_flight.read(paths.record_of_folder(folder))\n",
-                "            blob = await self._storage.head("
-                'self._tools.converted, f"{folder}/{paths.MANIFEST}")\n'
+                "            stored = await self._manifests.in_folder(folder)\n"
                 "            held = await self._in_flight.read(paths.record_of_folder(folder))\n",
             ),
             Edit(
                 _SWEEP,
-                "            return True\n        blob = await self._storage.head("
-                'self._tools.converted, f"{folder}/{paths.MANIFEST}")\n',
-                "            return True\n",
+                "            return None\n        stored = await self._manifests.in_folder(folder)\n",
+                "            return None\n",
             ),
         ),
         (f"{_SWEEPS}::test_outputs_of_a_conversion_that_ends_beside_the_sweep_are_no_orphans",),
@@ -106,7 +104,7 @@ OF_TIMERS = (
         (
             Edit(
                 _SWEEP,
-                "        except Unreadable:\n            return True\n",
+                "        except Unreadable:\n            return None\n",
                 "        except Unreadable:\n            held = None\n",
             ),
         ),

@@ -175,7 +175,7 @@ class Run:
         try:
             async with asyncio.timeout(self._time_to_move if service.uploads else None):
                 started = await service.start(order)  # R3
-        except TimeoutError:
+        except (TooLong, TimeoutError):
             return await self._hand_over()
         now = self._tools.now()
         # Known before the write that may fail, for the cancel that then follows.

@@ -162,6 +162,29 @@ async def test_what_takes_long_by_the_way_is_handed_over(
     assert echo.starts == 1
 
 
+async def test_a_pack_that_is_longer_than_its_files_is_handed_over(
+    pipeline: Pipeline, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = echo.start
+
+    async def packs(order: Order) -> Started:
+        assert order.transfer is not None
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield SHORT_MODEL
+            yield b"the directory of the pack"
+
+        await order.transfer.stage("pack.zip", chunks())
+        return await real(order)
+
+    monkeypatch.setattr(echo, "start", packs)
+    await pipeline.drop("model.stl", SHORT_MODEL)
+    record = await pipeline.record("model.stl")
+    assert record is not None and record.handed_over
+    await pipeline.settle()
+    assert (await pipeline.manifest("model.stl")).status is Status.SUCCESS
+
+
 async def test_a_noted_id_is_taken_up_again(pipeline: Pipeline, echo: Echo) -> None:
     echo.die_after_note = True
     await pipeline.drop("model.stl", MODEL)

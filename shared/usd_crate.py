@@ -57,7 +57,8 @@ def _unpacked(block: bytes, size: int) -> bytes:
         length += 4
         if not 0 < back <= len(out) or len(out) + length > size:
             raise ValueError("it is not packed by LZ4")
-        piece = bytes(out[-back:][:length])
+        begin = len(out) - back
+        piece = bytes(out[begin : begin + length])
         out += (piece * (length // len(piece) + 1))[:length]
     if len(out) != size:
         raise ValueError("it is cut off")

@@ -217,7 +217,7 @@ class AnyOrder(RuleBasedStateMachine):
 def test_whatever_happens_the_promises_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # One thing after the other, so that a sequence runs the same way every time; and nobody waits.
     monkeypatch.setattr(tick, "AT_ONCE", 1)
-    monkeypatch.setattr(sweep, "AT_ONCE", 1)
+    monkeypatch.setattr(sweep, "_AT_ONCE", 1)
     monkeypatch.setattr(worker, "_CALLBACK_WAITS", (0.0, 0.0))
     AnyOrder.worlds = worlds = Worlds(tmp_path)
     try:

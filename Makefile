@@ -2,8 +2,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help run serve test bench bench-engine bench-models bench-package faults fuzz mutations test-cad
 
-.PHONY: help run serve test bench bench-engine bench-models bench-package faults fuzz mutations test-cad
-
 PYTHON := .venv/bin/python
 # By the environment, so that a path may hold any character.
 export MODEL

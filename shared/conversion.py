@@ -5,7 +5,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, Self
 
@@ -256,6 +256,12 @@ class Conversion(_Value):
     def service(self) -> ServiceName | None:
         """The conversion service, once the settings are known."""
         return self.settings.service if self.settings else None
+
+    @property
+    def sas_until(self) -> datetime:
+        """When what is signed for the conversion ends; it has a deadline from its start on (promise 8)."""
+        assert self.deadline is not None
+        return self.deadline + timedelta(minutes=15)
 
     def started_anew(self, now: datetime) -> dict[str, Any]:
         """What changes when a conversion that storage was denied for is started once more.

@@ -1,7 +1,6 @@
 """Blobs for the clients of services that cannot reach them: streams in bounded memory."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from urllib.parse import quote
 
 from shared import paths
@@ -9,8 +8,6 @@ from shared.clients import Warned, Written
 from shared.hold import Hold
 from shared.problems import Code, Problem, ServiceFault
 from shared.storage import BlobHead, Conflict
-
-_SAS_MARGIN = timedelta(minutes=15)
 
 #: What any run may move by the way, in bytes; more is left to `transfer_files`.
 SHORT = 4 * 1024 * 1024
@@ -99,9 +96,8 @@ class Copies:
     async def _address(self, container: str, path: str) -> str:
         """A blob's address with a SAS that reads it alone."""
         tools, conversion = self._hold.tools, self._hold.conversion
-        assert conversion.deadline is not None
         sas = await tools.signer.blob_sas(
-            container, path, "r", conversion.deadline + _SAS_MARGIN, after=conversion.denied_at
+            container, path, "r", conversion.sas_until, after=conversion.denied_at
         )
         base = str(tools.storage.blob_service.primary_endpoint).rstrip("/")
         return f"{base}/{container}/{quote(path)}?{sas}"

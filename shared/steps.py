@@ -20,7 +20,6 @@ from shared.telemetry import event
 from shared.tools import Tools
 
 _MOST_BAD_REPLIES = 5
-_SAS_MARGIN = timedelta(minutes=15)
 _LEAST_BACK_OFF = 2.0
 _MOST_BACK_OFF = 300.0
 # How long files may be moved by a run that others wait for.
@@ -224,12 +223,10 @@ class Run:
     async def _sas(self, container: str, permissions: str) -> str | None:
         """A right for the service, which has one of its own where storage is linked to it."""
         conversion = self.conversion
-        assert conversion.deadline is not None
         if self._is_linked():
             return None
-        until = conversion.deadline + _SAS_MARGIN
         return await self._tools.signer.container_sas(
-            container, permissions, until, after=conversion.denied_at
+            container, permissions, conversion.sas_until, after=conversion.denied_at
         )
 
     def _is_linked(self) -> bool:

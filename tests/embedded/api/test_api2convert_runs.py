@@ -113,6 +113,50 @@ async def test_deleting_all_inputs_of_a_running_job_cancels_it(service: Service,
     assert (done["status"]["code"], done["output"]) == ("canceled", [])
 
 
+async def test_what_a_run_is_at_is_seen_meanwhile(service: Service) -> None:
+    engine, asked, go_on = Waits(), asyncio.Queue[str](), asyncio.Semaphore(0)
+    service.worker = service.bundle.worker(engine)
+
+    async def serve(request: web.BaseRequest) -> web.Response:
+        asked.put_nowait(request.path)
+        await go_on.acquire()
+        return web.Response(body=obj())
+
+    async with answering(serve) as url:
+        remotes = [{"type": "remote", "source": f"{url}/{name}.obj"} for name in "ab"]
+        job = await service.created(input=remotes, conversion=[target("glb")])
+        work = asyncio.create_task(service.work())
+        for number, statuses in enumerate((["downloading", "ready"], ["ready", "downloading"])):
+            assert await asked.get() == f"/{'ab'[number]}.obj"
+            seen = await service.job(job)
+            assert seen["status"]["code"] == "downloading"
+            assert [item["status"] for item in seen["input"]] == statuses
+            assert [item["size"] > 0 for item in seen["input"]] == [number == 1, False]
+            go_on.release()
+        await engine.begun.wait()
+        seen = await service.job(job)
+        assert seen["status"]["code"] == "processing"
+        assert [(item["status"], item["size"]) for item in seen["input"]] == [("ready", len(obj()))] * 2
+        engine.go_on.set()
+        await work
+    assert (await service.job(job))["status"]["code"] == "completed"
+
+
+async def test_a_run_that_was_overtaken_changes_nothing(service: Service) -> None:
+    engine = Waits()
+    overtaken = service.bundle.worker(engine)
+    job = await service.created(input=[await service.remote("box.obj", obj())], conversion=[target("glb")])
+    ((key, message),) = await service.bundle.take()
+    work = asyncio.create_task(overtaken.run(key, message))
+    await engine.begun.wait()
+    await service.worker.run(key, message)
+    done = await service.job(job)
+    assert done["status"]["code"] == "completed"
+    engine.go_on.set()
+    await work
+    assert await service.job(job) == done
+
+
 async def test_a_run_that_died_is_done_again_and_leaves_no_second_output(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,10 +427,11 @@ async def test_an_end_that_could_not_be_told_is_told_by_the_next_run(
         pass
 
     async def die(self: Any, job: Any) -> None:
-        raise Killed
+        if job.is_final:
+            raise Killed
 
     async with answering(listen) as url:
-        await service.created(
+        job = await service.created(
             input=[await service.remote("box.obj", obj())],
             conversion=[target("glb")],
             callback=f"{url}/hook",
@@ -394,13 +439,9 @@ async def test_an_end_that_could_not_be_told_is_told_by_the_next_run(
         ((key, message),) = await service.bundle.take()
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr("shared.embedded.api.api2convert.notices.Notices.tell", die)
-            patch.setattr(runner._Run, "_enter", _entering)
             await service.worker.run(key, message)
         assert told == []
+        assert (await service.job(job))["status"]["code"] == "completed"
         for _ in range(2):
             await service.worker.run(key, message)
     assert told == ["completed"]
-
-
-async def _entering(self: Any, status: str) -> Any:
-    return await self._change(lambda job: job.changed(self._jobs.now(), status=status))

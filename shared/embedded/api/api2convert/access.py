@@ -7,7 +7,7 @@ from fastapi import Request
 
 from shared.embedded.api.api2convert.model import Job
 from shared.embedded.api.api2convert.refusals import bad_key, bad_token, no_job
-from shared.embedded.api.api2convert.store import Jobs, is_id
+from shared.embedded.api.api2convert.store import Jobs, Seen, is_id
 from shared.embedded.tokens import Tokens
 from shared.settings import Settings
 
@@ -31,8 +31,23 @@ class Access:
         if not self._opens(header(request, "Api-Key")):
             raise bad_key()
 
+    async def may(self, request: Request, job_id: str) -> None:
+        """Checks the account's key, or the job's own token; with the key nobody looks whether there is a job.
+
+        Raises:
+            Refused: 401.
+        """
+        if header(request, "Api-Key"):
+            self.account(request)
+        else:
+            await self.seen(request, job_id)
+
     async def job(self, request: Request, job_id: str) -> Job:
-        """The job, for the account's key, or for its own token.
+        """The job, as :meth:`seen`."""
+        return (await self.seen(request, job_id)).job
+
+    async def seen(self, request: Request, job_id: str) -> Seen:
+        """The job, for the account's key, or for its own token; a change of it may begin from it.
 
         Raises:
             Refused: 401, or 404 for whoever has the key and names no job.
@@ -41,21 +56,21 @@ class Access:
         if key:
             if not self._opens(key):
                 raise bad_key()
-            job = await self._read(job_id)
-            if job is None:
+            seen = await self._see(job_id)
+            if seen is None:
                 raise no_job()
-            return job
+            return seen
         token = header(request, "Token")
         if not token:
             raise bad_key()
-        job = await self._read(job_id)
+        seen = await self._see(job_id)
         # The same answer for a job that does not exist: a stranger learns nothing.
-        if job is None or not same(token, job.token):
+        if seen is None or not same(token, seen.job.token):
             raise bad_token()
-        return job
+        return seen
 
-    async def _read(self, job_id: str) -> Job | None:
-        return await self._jobs.read(job_id) if is_id(job_id) else None
+    async def _see(self, job_id: str) -> Seen | None:
+        return await self._jobs.see(job_id) if is_id(job_id) else None
 
     def _opens(self, key: str) -> bool:
         return self._tokens.opens(self._account_id, key)

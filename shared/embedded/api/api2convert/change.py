@@ -5,16 +5,16 @@ from typing import Any
 
 from shared.embedded.api.api2convert.model import Job
 from shared.embedded.api.api2convert.refusals import no_job, started
-from shared.embedded.api.api2convert.store import Gone, Jobs
+from shared.embedded.api.api2convert.store import Gone, Jobs, Seen
 
 
 class Change:
-    """Changes jobs on behalf of the routes, and sets those going that are complete by it."""
+    """Changes jobs that a route has seen, and sets those going that are complete by it."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    async def staged(self, job_id: str, apply: Callable[[Job], dict[str, Any]]) -> Job:
+    async def staged(self, seen: Seen, apply: Callable[[Job], dict[str, Any]]) -> Seen:
         """The job with the fields that ``apply`` gives, if it has not been started.
 
         Raises:
@@ -26,21 +26,22 @@ class Change:
                 raise started()
             return job.staged(self._jobs.now(), **apply(job))
 
-        return await self.go_on(await self.change(job_id, change))
+        changed = await self.change(seen, change)
+        await self.go_on(changed.job)
+        return changed
 
-    async def change(self, job_id: str, apply: Callable[[Job], Job]) -> Job:
+    async def change(self, seen: Seen, apply: Callable[[Job], Job]) -> Seen:
         """The job after ``apply``.
 
         Raises:
             Refused: 404.
         """
         try:
-            return await self._jobs.change(job_id, apply)
+            return await self._jobs.change(seen.job.id, apply, seen)
         except Gone:
             raise no_job() from None
 
-    async def go_on(self, job: Job) -> Job:
+    async def go_on(self, job: Job) -> None:
         """Has a job that has become pending worked off."""
         if job.status == "pending":
             await self._jobs.submit(job)
-        return job

@@ -13,7 +13,7 @@ from shared.embedded.api.api2convert.bodies import decoded, file_name, list_in, 
 from shared.embedded.api.api2convert.change import Change
 from shared.embedded.api.api2convert.documents import input_file
 from shared.embedded.api.api2convert.model import UPLOADED, Input, Job
-from shared.embedded.api.api2convert.refusals import refused, started
+from shared.embedded.api.api2convert.refusals import no_job, refused, started
 from shared.embedded.api.api2convert.store import Jobs, file, new_id
 from shared.embedded.api.replies import Reply
 
@@ -104,8 +104,11 @@ class _Uploads:
     async def _add(self, job_id: str, data: bytes, name: str, password: str | None, key: str | None) -> Input:
         """Adds an uploaded file to the job's inputs; a repeat with the same ``key`` is the same file."""
         now = self._jobs.now()
-        job = await self._jobs.read(job_id)
-        if job is not None and (sent := _sent_before(job, key)):
+        # The job as it is after the body, which may have been long in coming.
+        seen = await self._jobs.see(job_id)
+        if seen is None:
+            raise no_job()
+        if sent := _sent_before(seen.job, key):
             return sent
         input_id = new_id()
         kept = await keep(self._jobs, job_id, input_id, data)
@@ -137,7 +140,7 @@ class _Uploads:
             )
             return {"inputs": (*job.inputs, new)}
 
-        job = await self._change.staged(job_id, added)
+        job = (await self._change.staged(seen, added)).job
         found = next((item for item in job.inputs if item.blob == kept["blob"]), None)
         sent = found or _sent_before(job, key)
         assert sent is not None

@@ -31,7 +31,7 @@ from shared.embedded.api.api2convert.refusals import (
     refused,
     started,
 )
-from shared.embedded.api.api2convert.store import Jobs, new_id, token_digest
+from shared.embedded.api.api2convert.store import Jobs, is_id, new_id, token_digest
 from shared.embedded.api.replies import Reply
 from shared.telemetry import event
 
@@ -99,11 +99,12 @@ class _Jobs:
         )
         inputs = await self._keep(wanted.id, inputs, contents)
         wanted = wanted.staged(now, inputs=inputs, **self._bodies.fields(body))
-        job = await self._jobs.create(wanted)
-        if job.rev != wanted.rev:
-            if job.order != wanted.order:
+        seen = await self._jobs.create(wanted)
+        if seen.job.rev != wanted.rev:
+            if seen.job.order != wanted.order:
                 raise refused(409, "The Idempotency-Key was used before, for another job.")
-            job = await self._change.change(job.id, lambda old: refreshed(old, inputs, now))
+            seen = await self._change.change(seen, lambda old: refreshed(old, inputs, now))
+        job = seen.job
         await self._change.go_on(job)
         event(
             "request.accepted" if job.rev == wanted.rev else "request.repeated",
@@ -148,10 +149,11 @@ class _Jobs:
 
     async def patch(self, job_id: str, request: Request) -> Response:
         """Changes a job before it starts, or its outputs after it has completed; `process` starts it."""
-        job = await self._access.job(request, job_id)
+        seen = await self._access.seen(request, job_id)
         body = object_in_body(await read(request, self._most))
         if "output" in body:
-            job = await self._change.change(job_id, _outputs_of(body["output"], self._jobs.now()))
+            seen = await self._change.change(seen, _outputs_of(body["output"], self._jobs.now()))
+        job = seen.job
         if not any(name in body for name in _STAGED_FIELDS):
             return Reply(self._documents.job(job))
         if not job.is_staged:
@@ -163,13 +165,13 @@ class _Jobs:
         if "input" in body:
             inputs, contents = self._bodies.inputs(body["input"], now, job.inputs)
             fields["inputs"] = await self._keep(job_id, inputs, contents)
-        changed = await self._change.staged(job_id, lambda _: fields)
-        return Reply(self._documents.job(changed))
+        changed = await self._change.staged(seen, lambda _: fields)
+        return Reply(self._documents.job(changed.job))
 
     async def delete(self, job_id: str, request: Request) -> Response:
         """Deletes a job with its files, in any state; a run of it stops."""
-        await self._access.job(request, job_id)
-        if not await self._jobs.delete(job_id):
+        await self._access.may(request, job_id)
+        if not is_id(job_id) or not await self._jobs.delete(job_id):
             raise no_job()
         return Response(status_code=204)
 

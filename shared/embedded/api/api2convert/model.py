@@ -110,8 +110,8 @@ class Job(_Value):
     """A conversion job. Times are the storage service's.
 
     ``passwords`` are digests of the download passwords. ``run`` names the worker's run that may change
-    the job while it is in progress, ``notified`` the end that the callback heard of; ``kept`` says whether
-    its files are still there. ``order`` is a digest of what an Idempotency-Key created.
+    the job while it is in progress; ``kept`` says whether its files are still there. ``order`` is a digest
+    of what an Idempotency-Key created.
     """
 
     id: str
@@ -132,7 +132,6 @@ class Job(_Value):
     key: str | None = None
     order: str | None = None
     run: str | None = None
-    notified: str | None = None
     kept: bool = True
     created: datetime
     modified: datetime

@@ -7,7 +7,6 @@ import logging
 
 from shared.embedded.api.api2convert.documents import Documents
 from shared.embedded.api.api2convert.model import Job
-from shared.embedded.api.api2convert.store import Gone, Jobs
 from shared.formats import API2CONVERT
 from shared.outbound import Outbound
 from shared.problems import Problem
@@ -20,9 +19,8 @@ _WAITS = (1.0, 5.0)
 class Notices:
     """Tells callers how their jobs are doing, as far as they want to know."""
 
-    def __init__(self, settings: Settings, jobs: Jobs, outbound: Outbound, documents: Documents) -> None:
+    def __init__(self, settings: Settings, outbound: Outbound, documents: Documents) -> None:
         self._key = settings.embedded_account_key.encode()
-        self._jobs = jobs
         self._outbound = outbound
         self._documents = documents
 
@@ -31,7 +29,7 @@ class Notices:
 
         What is not the end is told once; for the end a caller that fails is asked again.
         """
-        if not job.callback or job.notified == job.status or not (job.is_final or job.notify_status):
+        if not job.callback or not (job.is_final or job.notify_status):
             return
         body = json.dumps(self._documents.job(job), separators=(",", ":")).encode()
         signature = hmac.digest(self._key, body, "sha256").hex()
@@ -45,12 +43,6 @@ class Notices:
                 service_id=job.id,
                 message=reason,
             )
-        try:
-            await self._jobs.change(
-                job.id, lambda old: old.changed(old.modified, notified=job.status) if job.is_final else old
-            )
-        except Gone:
-            return
 
     async def _post(
         self, url: str, body: bytes, headers: dict[str, str], waits: tuple[float, ...]

@@ -11,10 +11,11 @@ from fastapi import APIRouter, Request, Response
 from shared import paths
 from shared.embedded.api.api2convert.access import Access, header, same
 from shared.embedded.api.api2convert.bodies import list_in, password_digest, read, text_in
+from shared.embedded.api.api2convert.change import Change
 from shared.embedded.api.api2convert.documents import Documents
 from shared.embedded.api.api2convert.model import Job, Output
-from shared.embedded.api.api2convert.refusals import no_job, not_completed, refused
-from shared.embedded.api.api2convert.store import LIFETIME, Gone, Jobs, is_id
+from shared.embedded.api.api2convert.refusals import not_completed, refused
+from shared.embedded.api.api2convert.store import LIFETIME, Jobs, Seen, is_id
 from shared.embedded.api.replies import Reply
 from shared.problems import Problem
 from shared.sas import Signer
@@ -25,9 +26,11 @@ _PIECE = 3 * 1024 * 1024
 _LONGEST_NAME = 200
 
 
-def router(jobs: Jobs, access: Access, signer: Signer, documents: Documents, most: int) -> APIRouter:
+def router(
+    jobs: Jobs, access: Access, change: Change, signer: Signer, documents: Documents, most: int
+) -> APIRouter:
     """The routes; ``most`` is the largest body, in bytes."""
-    api = _Outputs(jobs, access, signer, documents, most)
+    api = _Outputs(jobs, access, change, signer, documents, most)
     routes = APIRouter(prefix="/v2")
     every, one = "/jobs/{job_id}/output", "/jobs/{job_id}/output/{output_id}"
     routes.get(every)(api.every)
@@ -66,9 +69,12 @@ def patched(output: Output, body: Mapping[str, Any]) -> Output:
 
 
 class _Outputs:
-    def __init__(self, jobs: Jobs, access: Access, signer: Signer, documents: Documents, most: int) -> None:
+    def __init__(
+        self, jobs: Jobs, access: Access, change: Change, signer: Signer, documents: Documents, most: int
+    ) -> None:
         self._jobs = jobs
         self._access = access
+        self._change = change
         self._signer = signer
         self._documents = documents
         self._most = most
@@ -84,14 +90,14 @@ class _Outputs:
 
     async def patch(self, job_id: str, output_id: str, request: Request) -> Response:
         """Renames an output, or gives it a password."""
-        await self._access.job(request, job_id)
+        seen = await self._access.seen(request, job_id)
         body = await read(request, self._most)
-        job = await self._change(job_id, lambda job: [(_output(job, output_id), body)])
+        job = await self._patch(seen, lambda job: [(_output(job, output_id), body)])
         return Reply(self._documents.outputs(job, [_output(job, output_id)])[0])
 
     async def patch_every(self, job_id: str, request: Request) -> Response:
         """Changes the outputs that a list names by their ids, or all that the query chooses."""
-        await self._access.job(request, job_id)
+        seen = await self._access.seen(request, job_id)
         body = await read(request, self._most)
         items = list_in(body, "output")
 
@@ -100,21 +106,19 @@ class _Outputs:
                 return [(_output(job, str(item["id"])), item) for item in items]
             return [(output, items[0]) for output in _chosen(job, request.query_params)]
 
-        job = await self._change(job_id, changes)
+        job = await self._patch(seen, changes)
         return Reply(self._documents.outputs(job, _chosen(job, request.query_params)))
 
     async def delete(self, job_id: str, output_id: str, request: Request) -> Response:
         """Deletes an output and its file."""
-        output = _output(await self._access.job(request, job_id), output_id)
+        seen = await self._access.seen(request, job_id)
+        output = _output(seen.job, output_id)
 
         def without(job: Job) -> Job:
             outputs = tuple(item for item in job.outputs if item.id != output_id)
             return job.changed(self._jobs.now(), outputs=outputs)
 
-        try:
-            await self._jobs.change(job_id, without)
-        except Gone:
-            raise no_job() from None
+        await self._change.change(seen, without)
         await self._jobs.drop(job_id, output.blob.partition(f"{job_id}/")[2])
         return Response(status_code=204)
 
@@ -123,10 +127,11 @@ class _Outputs:
         encoding = request.query_params.get("encoding")
         if encoding not in (None, "base64"):
             raise refused(400, "'encoding' must be base64: there is no other.")
-        job = await self._jobs.read(job_id) if is_id(job_id) else None
-        output = _named(job, name) if job is not None else None
-        if job is None or output is None:
+        seen = await self._jobs.see(job_id) if is_id(job_id) else None
+        output = _named(seen.job, name) if seen is not None else None
+        if seen is None or output is None:
             raise refused(404, "The file does not exist.")
+        job = seen.job
         if job.ended is not None and self._jobs.now() > job.ended + LIFETIME:
             raise refused(404, "The file was kept for 24 hours, and is gone. Convert again.")
         _check_password(request, job, output)
@@ -142,7 +147,7 @@ class _Outputs:
             content_type=kind,
         )
         if request.method == "GET":
-            await self._count(job_id, output.id)
+            await self._count(seen, output.id)
         base = str(self._jobs.storage.blob_service.primary_endpoint).rstrip("/")
         location = f"{base}/{self._jobs.container}/{quote(blob)}?{sas}"
         return Response(status_code=302, headers={"Location": location, "Cache-Control": "no-store"})
@@ -164,7 +169,7 @@ class _Outputs:
             del pending[:whole]
         yield base64.b64encode(pending)
 
-    async def _count(self, job_id: str, output_id: str) -> None:
+    async def _count(self, seen: Seen, output_id: str) -> None:
         def counted(job: Job) -> Job:
             outputs = tuple(
                 item.model_copy(update={"downloads": item.downloads + 1}) if item.id == output_id else item
@@ -172,12 +177,9 @@ class _Outputs:
             )
             return job.changed(job.modified, outputs=outputs)
 
-        try:
-            await self._jobs.change(job_id, counted)
-        except Gone:
-            raise no_job() from None
+        await self._change.change(seen, counted)
 
-    async def _change(self, job_id: str, changes: Any) -> Job:
+    async def _patch(self, seen: Seen, changes: Any) -> Job:
         def apply(job: Job) -> Job:
             if job.status != "completed":
                 raise not_completed()
@@ -186,10 +188,7 @@ class _Outputs:
                 outputs[output.id] = patched(output, body)
             return job.changed(self._jobs.now(), outputs=tuple(outputs.values()))
 
-        try:
-            return await self._jobs.change(job_id, apply)
-        except Gone:
-            raise no_job() from None
+        return (await self._change.change(seen, apply)).job
 
 
 def _chosen(job: Job, query: Mapping[str, str]) -> list[Output]:

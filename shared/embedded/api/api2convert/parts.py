@@ -13,7 +13,7 @@ from shared.embedded.api.api2convert.files import keep
 from shared.embedded.api.api2convert.jobs import object_in_body
 from shared.embedded.api.api2convert.model import Conversion, Input, Job
 from shared.embedded.api.api2convert.refusals import refused
-from shared.embedded.api.api2convert.store import Jobs
+from shared.embedded.api.api2convert.store import Jobs, Seen
 from shared.embedded.api.replies import Reply
 
 
@@ -57,40 +57,39 @@ class _Parts:
 
     async def add_conversion(self, job_id: str, request: Request) -> Response:
         """One conversion, or a list of them."""
-        await self._access.job(request, job_id)
+        seen = await self._access.seen(request, job_id)
         body = await read(request, self._most)
         new = await self._bodies.conversions(body)
-        await self._change.staged(job_id, lambda job: {"conversions": (*job.conversions, *new)})
+        await self._change.staged(seen, lambda job: {"conversions": (*job.conversions, *new)})
         documents = [conversion(item) for item in new]
         return Reply(documents if isinstance(body, list) else documents[0], 201)
 
     async def patch_conversion(self, job_id: str, part_id: str, request: Request) -> Response:
-        job = await self._access.job(request, job_id)
+        seen = await self._access.seen(request, job_id)
         body = object_in_body(await read(request, self._most))
-        changed = await self._bodies.conversion(body, _conversion(job, part_id))
-        after = await self._change.staged(job_id, lambda job: {"conversions": _put(job.conversions, changed)})
-        return Reply(conversion(_conversion(after, part_id)))
+        changed = await self._bodies.conversion(body, _conversion(seen.job, part_id))
+        after = await self._change.staged(seen, lambda job: {"conversions": _put(job.conversions, changed)})
+        return Reply(conversion(_conversion(after.job, part_id)))
 
     async def patch_conversions(self, job_id: str, request: Request) -> Response:
         """Changes those that a list names by their ids; an object without one means the only one there is."""
-        job = await self._access.job(request, job_id)
-        changed = []
+        seen = await self._access.seen(request, job_id)
+        job, changed = seen.job, []
         for item in list_in(await read(request, self._most), "conversion"):
             only = job.conversions[0].id if len(job.conversions) == 1 else ""
             old = _conversion(job, str(item.get("id") or only))
             changed.append(await self._bodies.conversion(item, old))
-        after = await self._change.staged(
-            job_id, lambda job: {"conversions": _put(job.conversions, *changed)}
-        )
-        return Reply([conversion(item) for item in after.conversions])
+        after = await self._change.staged(seen, lambda job: {"conversions": _put(job.conversions, *changed)})
+        return Reply([conversion(item) for item in after.job.conversions])
 
     async def delete_conversion(self, job_id: str, part_id: str, request: Request) -> Response:
-        _conversion(await self._access.job(request, job_id), part_id)
+        seen = await self._access.seen(request, job_id)
+        _conversion(seen.job, part_id)
 
         def without(job: Job) -> dict[str, Any]:
             return {"conversions": tuple(item for item in job.conversions if item.id != part_id)}
 
-        await self._remove(job_id, without)
+        await self._remove(seen, without)
         return Response(status_code=204)
 
     # --- Inputs -------------------------------------------------------------------------------
@@ -105,7 +104,7 @@ class _Parts:
 
     async def add_input(self, job_id: str, request: Request) -> Response:
         """One input, or a list of them."""
-        await self._access.job(request, job_id)
+        seen = await self._access.seen(request, job_id)
         body = await read(request, self._most)
         new, contents = self._bodies.inputs(body, self._jobs.now())
         if not new:
@@ -115,39 +114,40 @@ class _Parts:
             for content in contents
         }
         new = tuple(item.model_copy(update=kept.get(item.id, {})) for item in new)
-        await self._change.staged(job_id, lambda job: {"inputs": (*job.inputs, *new)})
+        await self._change.staged(seen, lambda job: {"inputs": (*job.inputs, *new)})
         documents = [input_file(item) for item in new]
         return Reply(documents if isinstance(body, list) else documents[0], 201)
 
     async def patch_input(self, job_id: str, part_id: str, request: Request) -> Response:
         """Gives an input its password; nothing ever tells it back."""
-        job = await self._access.job(request, job_id)
+        seen = await self._access.seen(request, job_id)
         body = object_in_body(await read(request, self._most))
-        changed = self._bodies.patched(_input(job, part_id), body, self._jobs.now())
-        after = await self._change.staged(job_id, lambda job: {"inputs": _put(job.inputs, changed)})
-        return Reply(input_file(_input(after, part_id)))
+        changed = self._bodies.patched(_input(seen.job, part_id), body, self._jobs.now())
+        after = await self._change.staged(seen, lambda job: {"inputs": _put(job.inputs, changed)})
+        return Reply(input_file(_input(after.job, part_id)))
 
     async def patch_inputs(self, job_id: str, request: Request) -> Response:
         """Changes the inputs that a list names by their ids."""
-        job = await self._access.job(request, job_id)
+        seen = await self._access.seen(request, job_id)
         changed = [
-            self._bodies.patched(_input(job, str(item.get("id"))), item, self._jobs.now())
+            self._bodies.patched(_input(seen.job, str(item.get("id"))), item, self._jobs.now())
             for item in list_in(await read(request, self._most), "input")
         ]
-        after = await self._change.staged(job_id, lambda job: {"inputs": _put(job.inputs, *changed)})
-        return Reply([input_file(item) for item in after.inputs])
+        after = await self._change.staged(seen, lambda job: {"inputs": _put(job.inputs, *changed)})
+        return Reply([input_file(item) for item in after.job.inputs])
 
     async def delete_input(self, job_id: str, part_id: str, request: Request) -> Response:
-        _input(await self._access.job(request, job_id), part_id)
+        seen = await self._access.seen(request, job_id)
+        _input(seen.job, part_id)
 
         def without(job: Job) -> dict[str, Any]:
             return {"inputs": tuple(item for item in job.inputs if item.id != part_id)}
 
-        await self._remove(job_id, without)
+        await self._remove(seen, without)
         await self._jobs.drop(job_id, f"in/{part_id}/")
         return Response(status_code=204)
 
-    async def _remove(self, job_id: str, without: Callable[[Job], dict[str, Any]]) -> None:
+    async def _remove(self, seen: Seen, without: Callable[[Job], dict[str, Any]]) -> None:
         """Removes a part in any state; the run of a job in progress notices."""
 
         def change(job: Job) -> Job:
@@ -158,7 +158,7 @@ class _Parts:
                 return staged.model_copy(update={"status": "ready"}) if staged.status == "pending" else staged
             return job.changed(now, **without(job))
 
-        await self._change.change(job_id, change)
+        await self._change.change(seen, change)
 
 
 def _conversion(job: Job, part_id: str) -> Conversion:

@@ -14,7 +14,7 @@ from typing import Any, cast
 from shared.embedded.api.api2convert import catalogue, errors
 from shared.embedded.api.api2convert.errors import InputError
 from shared.embedded.api.api2convert.inputs import Bring, Brought, OnDisk
-from shared.embedded.api.api2convert.model import Conversion, Job, Message, Output
+from shared.embedded.api.api2convert.model import Conversion, Input, Job, Message, Output, Status
 from shared.embedded.api.api2convert.notices import Notices
 from shared.embedded.api.api2convert.store import Gone, Jobs, Seen, file, new_id
 from shared.embedded.containers import Container
@@ -74,10 +74,10 @@ class Runner:
             return _failed(job, self._jobs, [_general(job, error)])
 
         try:
-            job = await self._jobs.change(request.id, failed)
+            seen = await self._jobs.change(request.id, failed)
         except Gone:
             return
-        await self._notices.tell(job)
+        await self._notices.tell(seen.job)
 
 
 class _Run:
@@ -93,60 +93,79 @@ class _Run:
         self._warnings: list[Message] = []
         self._outputs: list[Output] = []
         self._names: set[str] = set()
-        # The job as this run wrote it last; most often nobody else has changed it since.
+        # What became of the job's inputs so far; written with the next change of the job.
+        self._brought: dict[str, dict[str, Any]] = {}
+        # The job as this run wrote or read it last; most often nobody else has changed it since.
         self._seen: Seen | None = None
 
     async def run(self) -> Job:
         job = await self._take()
         if job.is_final:
             # The run before ended it, and died before it could tell.
-            await self._runner._notices.tell(job)
+            await self._tell(job)
             return job
-        await self._tell(job)
-        job = await self._enter("downloading")
+        await self._tell(job, "pending", "downloading")
         brought = await self._bring(job)
         if self._errors and job.fail_on_input_error:
             return await self._end()
-        await self._enter("queued")
-        job = await self._enter("processing")
-        for source in _sources(brought):
-            for conversion in job.conversions:
-                await self._convert(conversion, source, brought)
-                if self._errors and job.fail_on_conversion_error:
-                    return await self._end()
+        job = await self._change(lambda job: job.changed(self._jobs.now(), status="processing"))
+        await self._tell(job, "queued", "processing")
+        pairs = [(source, conversion) for source in _sources(brought) for conversion in job.conversions]
+        for number, (source, conversion) in enumerate(pairs):
+            # What came before it may have taken long; the first has just been written.
+            await self._convert(await self._look() if number else job, conversion, source, brought)
+            if self._errors and job.fail_on_conversion_error:
+                break
         return await self._end()
 
     async def _take(self) -> Job:
-        """Makes the job this run's own."""
+        """Makes the job this run's own, and begins with its first input; a final one stays as it is."""
 
         def taken(job: Job) -> Job:
             if job.is_final:
                 return job
             now = self._jobs.now()
-            return job.changed(now, status="pending", run=self._token, outputs=(), errors=(), warnings=())
+            first = {job.inputs[0].id: {"status": "downloading", "modified": now}} if job.inputs else {}
+            return job.changed(
+                now,
+                status="downloading",
+                run=self._token,
+                inputs=_inputs_with(job, first),
+                outputs=(),
+                errors=(),
+                warnings=(),
+            )
 
-        self._seen = await self._jobs.change_seen(self._id, taken, None)
+        self._seen = await self._jobs.change(self._id, taken)
         job = self._seen.job
         if not self._is_first and not job.is_final:
             await self._jobs.drop(self._id, "out/")
         return job
 
     async def _change(self, apply: Callable[[Job], Job]) -> Job:
+        """The job after ``apply``, which is given it with what became of its inputs."""
+
         def ours(job: Job) -> Job:
             if job.run != self._token:
                 raise Lost
-            return apply(job)
+            return apply(job.model_copy(update={"inputs": _inputs_with(job, self._brought)}))
 
-        self._seen = await self._jobs.change_seen(self._id, ours, self._seen)
+        self._seen = await self._jobs.change(self._id, ours, self._seen)
         return self._seen.job
 
-    async def _enter(self, status: str) -> Job:
-        job = await self._change(lambda job: job.changed(self._jobs.now(), status=status))
-        await self._tell(job)
-        return job
+    async def _look(self) -> Job:
+        """The job as it is now, if it is still this run's."""
+        self._seen = await self._jobs.see(self._id)
+        if self._seen is None:
+            raise Gone
+        if self._seen.job.run != self._token:
+            raise Lost
+        return self._seen.job
 
-    async def _tell(self, job: Job) -> None:
-        await self._runner._notices.tell(job)
+    async def _tell(self, job: Job, *statuses: Status) -> None:
+        """Tells of the job, in each of ``statuses`` that it went through with one write."""
+        for status in statuses or (job.status,):
+            await self._runner._notices.tell(job.model_copy(update={"status": status}))
 
     # --- Inputs -------------------------------------------------------------------------------
 
@@ -155,19 +174,21 @@ class _Run:
         await asyncio.to_thread(place.mkdir)
         bring = Bring(self._jobs, self._runner._outbound, place, self._settings.engine_input_mb)
         brought: list[Brought] = []
-        for item in job.inputs:
-            await self._put_input(item.id, status="downloading")
+        for number, item in enumerate(job.inputs):
+            if number:
+                self._note_input(item, status="downloading")
+                await self._change(lambda job: job.changed(self._jobs.now()))
             try:
                 one = await self._while_wanted(bring.one(item), partial(Job.input, input_id=item.id))
             except _Unwanted:
                 continue
             except InputError as error:
-                await self._put_input(item.id, status="failed")
+                self._note_input(item, status="failed")
                 (self._errors if job.fail_on_input_error else self._warnings).append(error.about(item))
                 continue
             got = one.input
-            await self._put_input(
-                item.id,
+            self._note_input(
+                item,
                 status="ready",
                 size=got.size,
                 checksum=got.checksum,
@@ -177,26 +198,15 @@ class _Run:
             brought.append(one)
         return brought
 
-    async def _put_input(self, input_id: str, **changes: Any) -> None:
-        def put(job: Job) -> Job:
-            now = self._jobs.now()
-            changed = {"modified": now, **changes}
-            return job.changed(
-                now,
-                inputs=tuple(
-                    item.model_copy(update=changed) if item.id == input_id else item for item in job.inputs
-                ),
-            )
-
-        await self._change(put)
+    def _note_input(self, item: Input, **changes: Any) -> None:
+        self._brought[item.id] = {"modified": self._jobs.now(), **changes}
 
     # --- Conversions --------------------------------------------------------------------------
 
-    async def _convert(self, conversion: Conversion, source: Brought, brought: Sequence[Brought]) -> None:
+    async def _convert(
+        self, job: Job, conversion: Conversion, source: Brought, brought: Sequence[Brought]
+    ) -> None:
         """Makes the outputs of one conversion of one input; what goes wrong is noted."""
-        job = await self._jobs.read(self._id)
-        if job is None:
-            raise Gone
         if job.conversion(conversion.id) is None or job.input(source.input.id) is None:
             return
         if conversion.target not in catalogue.targets_of(extension(source.name)):
@@ -303,12 +313,7 @@ class _Run:
                 await asyncio.wait([task], timeout=_LOOK_SECONDS)
                 if task.done():
                     break
-                job = await self._jobs.read(self._id)
-                if job is None:
-                    raise Gone
-                if job.run != self._token:
-                    raise Lost
-                if not wanted(job):
+                if not wanted(await self._look()):
                     raise _Unwanted
             return task.result()
         finally:
@@ -343,6 +348,11 @@ class _Run:
                 await self._jobs.storage.delete(self._jobs.container, output.blob)
         await self._tell(job)
         return job
+
+
+def _inputs_with(job: Job, changes: Mapping[str, Mapping[str, Any]]) -> tuple[Input, ...]:
+    """The job's inputs, with the ``changes`` of some by their ids."""
+    return tuple(item.model_copy(update=changes.get(item.id)) for item in job.inputs)
 
 
 def _failed(job: Job, jobs: Jobs, said: Sequence[Message], warnings: Sequence[Message] = ()) -> Job:

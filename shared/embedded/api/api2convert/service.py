@@ -37,7 +37,7 @@ def router(settings: Settings, storage: Storage, requests: Requests, outbound: O
         offers.router(kept, access, _base(settings), _BODY_MARGIN),
         jobs.router(kept, access, bodies, change, documents, largest_body),
         parts.router(kept, access, bodies, change, largest_body),
-        outputs.router(kept, access, Signer(storage), documents, _BODY_MARGIN),
+        outputs.router(kept, access, change, Signer(storage), documents, _BODY_MARGIN),
         files.router(kept, access, change, most),
     ):
         routes.include_router(part)
@@ -54,7 +54,7 @@ def runner(
 ) -> Runner:
     """The worker's part."""
     kept = Jobs(storage, settings, requests)
-    notices = Notices(settings, kept, outbound, Documents(_base(settings)))
+    notices = Notices(settings, outbound, Documents(_base(settings)))
     return Runner(settings, kept, converter, notices, outbound)
 
 

@@ -72,41 +72,41 @@ class Jobs:
         """The time at the storage service."""
         return self.storage.now()
 
-    async def create(self, job: Job) -> Job:
+    async def create(self, job: Job) -> Seen:
         """Keeps a new job; the one that is there already, if its id is not new."""
         for _ in range(_ATTEMPTS):
             try:
-                await self.storage.create(self.container, _job(job.id), _dump(job), metadata=_metadata(job))
+                etag = await self.storage.create(
+                    self.container, _job(job.id), _dump(job), metadata=_metadata(job)
+                )
             except Conflict:
-                existing = await self.read(job.id)
+                existing = await self.see(job.id)
                 if existing is None:
                     continue
                 return existing
-            return job
+            return Seen(job, etag)
         raise Conflict(f"{job.id} kept changing")
 
     async def read(self, job_id: str) -> Job | None:
         """The job, or None."""
-        found = await self._read(job_id)
+        found = await self.see(job_id)
         return None if found is None else found.job
 
-    async def change(self, job_id: str, apply: Callable[[Job], Job]) -> Job:
+    async def see(self, job_id: str) -> Seen | None:
+        """The job, for a :meth:`change` that is to begin from it; None if there is none."""
+        blob = await self.storage.read(self.container, _job(job_id))
+        return None if blob is None else Seen(Job.model_validate_json(blob.data), blob.etag)
+
+    async def change(self, job_id: str, apply: Callable[[Job], Job], seen: Seen | None = None) -> Seen:
         """The job after ``apply``, which is called again when somebody else was faster.
 
-        Raises:
-            Gone: there is no such job.
-        """
-        return (await self.change_seen(job_id, apply, None)).job
-
-    async def change_seen(self, job_id: str, apply: Callable[[Job], Job], seen: Seen | None) -> Seen:
-        """As :meth:`change`, from the job as it was ``seen`` last: no read, where nobody changed it since.
+        It begins from the job as it was ``seen`` last: no read, where nobody has changed it since.
 
         Raises:
             Gone: there is no such job.
         """
+        found = seen or await self.see(job_id)
         for _ in range(_ATTEMPTS):
-            found = seen or await self._read(job_id)
-            seen = None
             if found is None:
                 raise Gone
             changed = apply(found.job)
@@ -118,9 +118,9 @@ class Jobs:
                 )
             except Conflict:
                 # The client sends again a write whose reply was lost, and then meets its own first one.
-                again = await self._read(job_id)
-                if again is not None and again.job.rev == changed.rev:
-                    return again
+                found = await self.see(job_id)
+                if found is not None and found.job.rev == changed.rev:
+                    return found
                 continue
             return Seen(changed, etag)
         raise Conflict(f"{job_id} kept changing")
@@ -158,7 +158,7 @@ class Jobs:
         long; how many jobs that were."""
         due = [item for item in await self.listing() if item.keep_until and item.keep_until <= self.now()]
         for item in due:
-            found = await self._read(item.id)
+            found = await self.see(item.id)
             if found is None:
                 continue
             job, etag = found.job, found.etag
@@ -195,10 +195,6 @@ class Jobs:
     async def delete_preset(self, preset_id: str) -> bool:
         """False if it was gone."""
         return await self.storage.delete(self.container, f"{_PRESETS}{preset_id}.json")
-
-    async def _read(self, job_id: str) -> Seen | None:
-        blob = await self.storage.read(self.container, _job(job_id))
-        return None if blob is None else Seen(Job.model_validate_json(blob.data), blob.etag)
 
 
 def new_id() -> str:

@@ -1,11 +1,13 @@
 """Changes of one job at once: each begins from what it has seen, and none undoes another."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ServiceResponseError
+from azure.core.pipeline.transport import AioHttpTransport
 
 from shared.embedded.api.api2convert.store import Jobs, Seen
 from tests.embedded.api.jobs import Service, target
@@ -77,6 +79,26 @@ async def test_a_change_of_a_job_that_is_deleted_meanwhile_finds_none(
     reply = await service.call("POST", f"/jobs/{job['id']}/conversions", target("stl"))
     assert reply.status_code == 404
     assert await service.files(job) == []
+
+
+async def test_a_change_whose_reply_was_lost_is_made_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await service.created(process=False)
+    send: Callable[..., Any] = AioHttpTransport.send
+    lost: list[str] = []
+
+    async def losing(self: AioHttpTransport, request: Any, **options: Any) -> Any:
+        reply = await send(self, request, **options)
+        if request.method == "PUT" and not lost:
+            lost.append(request.url)
+            raise ServiceResponseError("the reply was lost")
+        return reply
+
+    monkeypatch.setattr(AioHttpTransport, "send", losing)
+    reply = await service.call("POST", f"/jobs/{job['id']}/conversions", target("glb"))
+    assert (reply.status_code, len(lost)) == (201, 1)
+    assert (await service.job(job))["conversion"] == [reply.json()]
 
 
 async def test_a_deletion_that_died_half_way_is_ended_by_the_next(service: Service) -> None:

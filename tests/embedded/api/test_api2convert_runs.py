@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -47,11 +48,13 @@ class Waits:
     """An engine that is at work until it is told to go on, or stopped."""
 
     def __init__(self) -> None:
+        self.asked: list[str] = []
         self.begun = asyncio.Event()
         self.go_on = asyncio.Event()
         self.stopped = asyncio.Event()
 
     async def convert(self, job: Job) -> Result:
+        self.asked += [wanted.type for wanted in job.outputs]
         self.begun.set()
         try:
             await self.go_on.wait()
@@ -70,7 +73,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.embedded.api.api2convert.notices._WAITS", (0.0, 0.0))
 
 
-async def test_deleting_a_job_stops_its_conversion(service: Service, quick: None) -> None:
+async def test_deleting_a_job_stops_its_conversion(
+    service: Service, quick: None, caplog: pytest.LogCaptureFixture
+) -> None:
     engine = Waits()
     service.worker = service.bundle.worker(engine)
     job = await service.created(input=[await service.remote("box.obj", obj())], conversion=[target("glb")])
@@ -81,6 +86,7 @@ async def test_deleting_a_job_stops_its_conversion(service: Service, quick: None
     await asyncio.wait_for(work, 10)
     assert engine.stopped.is_set()
     assert await service.files(job) == []
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_deleting_a_conversion_stops_it_and_leaves_the_others(service: Service, quick: None) -> None:
@@ -99,6 +105,22 @@ async def test_deleting_a_conversion_stops_it_and_leaves_the_others(service: Ser
     done = await service.job(job)
     assert done["status"]["code"] == "completed"
     assert [output["filename"] for output in done["output"]] == ["box.stl"]
+
+
+async def test_a_conversion_that_is_deleted_before_its_turn_is_not_begun(service: Service) -> None:
+    engine = Waits()
+    service.worker = service.bundle.worker(engine)
+    job = await service.created(
+        input=[await service.remote("box.obj", obj())], conversion=[target("glb"), target("stl")]
+    )
+    work = asyncio.create_task(service.work())
+    await engine.begun.wait()
+    second = f"/jobs/{job['id']}/conversions/{job['conversion'][1]['id']}"
+    assert (await service.call("DELETE", second)).status_code == 204
+    engine.go_on.set()
+    await work
+    assert engine.asked == ["glb"]
+    assert [output["filename"] for output in (await service.job(job))["output"]] == ["box.glb"]
 
 
 async def test_deleting_all_inputs_of_a_running_job_cancels_it(service: Service, quick: None) -> None:

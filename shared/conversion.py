@@ -170,7 +170,7 @@ class Kept(_Value):
 
 class Outcome(_Value):
     """How a conversion ended, before it is told. ``errors`` are the service's own; without any, ``code`` and
-    ``message`` are all there is."""
+    ``message`` are all there is. ``model_etag`` is the version of the model that the service says it read."""
 
     status: Status
     code: str | None = None
@@ -180,6 +180,7 @@ class Outcome(_Value):
     logs: tuple[OutputFile, ...] = ()
     kept: tuple[Kept, ...] = ()
     statistics: dict[str, Any] = Field(default_factory=dict)
+    model_etag: str | None = None
 
 
 class Conversion(_Value):

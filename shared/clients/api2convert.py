@@ -121,6 +121,12 @@ class Api2Convert:
                 f"`options.password_setting` names the app setting {setting}, which is not set.",
             )
 
+    def id_ahead(
+        self, conversion_id: str, files: Sequence[InputFile], options: Mapping[str, Any]
+    ) -> str | None:
+        """The service names jobs itself."""
+        return None
+
     async def start(self, order: Order) -> Started:
         """Create a job, note its id, give it its files, and have it processed."""
         transfer = order.transfer

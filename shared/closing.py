@@ -46,7 +46,8 @@ class Closing:
         if head is None:
             if outcome.code != Code.SOURCE_DELETED:
                 self._hold.warn(Code.SOURCE_DELETED, "The model was deleted while it was being converted.")
-            outcome = of_a_deleted_model(outcome, conversion.etag)
+            if not conversion.sent:
+                outcome = of_a_deleted_model(outcome, conversion.etag)
         elif head.etag != conversion.etag:
             if not conversion.is_same_content(head.size, head.md5):
                 raise Changed

@@ -188,6 +188,7 @@ class Run:
             started_at=now,
             trace_id=started.trace_id or conversion.trace_id,
             callback=order.callback is not None and started.calls_back,
+            sent=started.sent,
         )
 
     async def _order(self) -> Order:

@@ -178,6 +178,22 @@ async def test_a_newer_version_in_mid_flight_ends_the_older_translation(azurite:
         assert sum([head.name.endswith("design.json") async for head in designs]) == 1
 
 
+async def test_a_model_that_goes_when_it_was_sent_is_converted(azurite: Azurite) -> None:
+    async with translating(azurite, converter=Copier()) as (pipeline, _):
+        await pipeline.upload("conversion.json", sidecar({"type": "stl"}))
+        await pipeline.drop("pyramid.obj", obj())
+        await started(pipeline)
+        await pipeline.upload("pyramid.obj", obj(height=2))
+        await pipeline.delete("pyramid.obj")
+        await pipeline.settle()
+        manifest = await pipeline.manifest("pyramid.obj")
+        assert (manifest.status, [one.code for one in manifest.warnings]) == (
+            Status.SUCCESS,
+            ["source-deleted"],
+        )
+        assert await pipeline.read(manifest.derivatives[0].path) == obj()
+
+
 @pytest.mark.parametrize(
     "newer",
     [

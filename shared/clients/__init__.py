@@ -116,12 +116,14 @@ class Warned:
 @dataclass(frozen=True, slots=True)
 class Started:
     """`service_id` is the service's own name for the conversion, `trace_id` for the call. `calls_back` says
-    whether it will tell of the end, at `order.callback` or another address of ours."""
+    whether it will tell of the end, at `order.callback` or another address of ours, `sent` that the client
+    sent the model itself, by `order.transfer`, and the service does not read the blob."""
 
     service_id: str
     trace_id: str | None = None
     warnings: tuple[Warned, ...] = ()
     calls_back: bool = True
+    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,7 @@ class ModelDerivative:
             reply.trace_id if reply else None,
             tuple(Warned("option-ignored", note) for note in notes),
             calls_back=calls_back,
+            sent=True,
         )
 
     async def post_job(

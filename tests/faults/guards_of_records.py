@@ -227,7 +227,7 @@ OF_RECORDS = (
         "finish-without-the-model",
         "R6",
         "Success of a model that is gone is one only if the service says that it read this version.",
-        (Edit(_CLOSING, "            outcome = of_a_deleted_model(outcome, conversion.etag)\n", ""),),
+        (Edit(_CLOSING, "            if not conversion.sent:\n", "            if False:\n"),),
         (f"{_OVERTAKEN}::test_a_version_that_came_and_went_is_not_passed_off_as_the_one_before",),
     ),
     Guard(

@@ -14,7 +14,7 @@ HANDED_OUT = 2
 
 @pytest.mark.parametrize(
     ("service", "over", "embedded"),
-    [(REMOTE_RENDERING, 0, 6), (API2CONVERT, 0, 28), (MODEL_DERIVATIVE, HANDED_OUT, 25)],
+    [(REMOTE_RENDERING, 0, 6), (API2CONVERT, 0, 28), (MODEL_DERIVATIVE, HANDED_OUT, 16)],
 )
 async def test_a_conversion_asks_as_much_as_its_budget_says(
     azurite: Azurite, service: ServiceName, over: int, embedded: int

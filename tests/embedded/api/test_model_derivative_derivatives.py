@@ -10,6 +10,7 @@ import pytest
 
 from shared.embedded.api.model_derivative.manifests import DERIVATIVE_URN
 from shared.embedded.engine.job import Job, Result
+from shared.embedded.requests import Request, Requests
 from shared.embedded.seals import encode
 from tests.embedded.api.derivative import MD, Calls, only, quoted, urn
 from tests.embedded.models import mtl, obj, packed, png
@@ -79,6 +80,7 @@ async def test_deleting_a_manifest_deletes_the_files_and_keeps_the_source(calls:
         assert (deleted.status_code, deleted.json()) == (200, {"result": "success"})
     assert (await calls.http.get(f"{MD}/{box}/manifest")).status_code == 404
     assert (await calls.http.head(path(box, derivative))).status_code == 404
+    assert (await calls.http.get(path(box, derivative, "/signedcookies"))).status_code == 404
     container = calls.bundle.settings.embedded_container
     left = [head.name async for head in calls.bundle.storage.list(container)]
     assert {name.partition("/")[0] for name in left} == {"oss"}
@@ -146,6 +148,35 @@ async def test_another_file_is_404(calls: Calls, box: str, derivative: str) -> N
     for call in ("", "/signedcookies"):
         refused = await calls.http.get(path(box, named, call))
         assert (refused.status_code, list(refused.json())) == (404, ["diagnostic"])
+
+
+async def test_a_file_of_another_design_or_region_is_404(calls: Calls, box: str) -> None:
+    other = await calls.upload("other.obj", obj())
+    await calls.job(other, STL)
+    identity = (await first(calls, box, "stl")).split("/")[-2]
+    lent = path(other, f"{DERIVATIVE_URN}{other}/output/{identity}/box.stl")
+    own = path(box, f"{DERIVATIVE_URN}{box}/output/{identity}/box.stl")
+    for address, region, status in ((lent, "US", 404), (own, "EMEA", 404), (own, "US", 302)):
+        assert (await calls.http.get(address, headers={"region": region})).status_code == status
+
+
+async def test_a_file_whose_request_was_not_handed_in_is_handed_in_by_whoever_asks_for_it(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = await calls.upload("box.obj", obj())
+    lost: list[str] = []
+
+    async def killed(self: Requests, request: Request) -> None:
+        lost.append(request.id)
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Requests, "accept", killed)
+        assert (await calls.job(encoded, STL)).status_code == 500
+    later = path(encoded, f"{DERIVATIVE_URN}{encoded}/output/{lost[0]}/box.stl")
+    assert (await calls.http.get(later)).status_code == 202
+    await calls.work()
+    assert (await calls.http.get(later)).status_code == 302
 
 
 async def test_a_file_itself_is_a_redirect_to_a_short_sas(calls: Calls, box: str) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from shared.embedded.api.model_derivative.designs import Design, Designs
 from shared.embedded.api.model_derivative.manifests import DERIVATIVE_URN
 from shared.embedded.engine.job import Job, Result
 from shared.embedded.requests import Request, Requests
@@ -114,6 +115,23 @@ async def test_a_translation_that_is_deleted_while_it_writes_leaves_nothing(call
     container = calls.bundle.settings.embedded_container
     left = [head.name async for head in calls.bundle.storage.list(container)]
     assert {name.partition("/")[0] for name in left} == {"oss"}
+
+
+async def test_a_job_that_starts_while_a_manifest_is_deleted_keeps_its_files(
+    calls: Calls, box: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear = Designs.clear
+
+    async def slow(self: Designs, design: Design) -> None:
+        await clear(self, design)
+        again = await calls.job(box, STL, compressedUrn=True, rootFilename="box.obj")
+        assert again.status_code == 200
+        await calls.work()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Designs, "clear", slow)
+        assert (await calls.http.delete(f"{MD}/{box}/manifest")).status_code == 200
+    assert len(await calls.file(box, await first(calls, box, "stl"))) == 84 + 4 * 50
 
 
 async def test_a_files_head_tells_its_size(calls: Calls, box: str) -> None:

@@ -75,6 +75,7 @@ class Request(_Value):
     The outputs go into ``target``, under their names. ``callback`` is POSTed to when the request ends.
     ``files``, where it is given, says what lies in the model's folder instead of the folder itself: names
     relative to the model -> blobs of the source container. ``tree``: the model's objects are wanted too.
+    ``watched``: somebody may want to hear how the request fares, of the worker's watcher.
     ``conversion_id`` is the caller's own name for it, where an Idempotency-Key told it; the log repeats it.
     """
 
@@ -89,6 +90,7 @@ class Request(_Value):
     callback: str | None = Field(None, repr=False)
     files: Mapping[str, str] | None = None
     tree: bool = False
+    watched: bool = False
 
     @property
     def key(self) -> str:

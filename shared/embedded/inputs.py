@@ -1,7 +1,8 @@
 """Brings a model and what it refers to onto the worker's disk, and nothing else.
 
-Sizes are known before anything is fetched. A companion is put where the model says it is, however
-the blob spells its name, so that the engine finds it without a listing.
+Sizes are known before anything is fetched, or limited where a listing would tell nothing else. A
+companion is put where the model says it is, however the blob spells its name, so that the engine finds it
+without a listing.
 """
 
 import asyncio
@@ -46,11 +47,12 @@ _CHUNK = 4 * _MEBIBYTE
 @dataclass(frozen=True)
 class Inputs:
     """What lies in the folder: ``model`` is a path relative to it, ``settings`` the content of the
-    model's ConversionSettings.json."""
+    model's ConversionSettings.json, ``etag`` the model's version, "" for what is no blob."""
 
     model: str
     settings: Mapping[str, Any]
     warnings: tuple[Warning_, ...]
+    etag: str = ""
 
 
 async def fetch(
@@ -100,26 +102,30 @@ class _Fetch:
 
     async def run(self) -> Inputs:
         self._sizes = await self._list()
-        size = self._sizes.get(self._name)
-        if size == 0:
-            raise Problem(Code.EMPTY, f"{self._name!r} is empty. Upload it again, with its content.")
-        self._check(self._name, size or 0)
+        listed = self._sizes.get(self._name)
+        if listed is not None:
+            self._check(self._name, listed)
         kind = extension(self._name)
         # Its stem is that of the outputs: the engine names the scene after it.
         model = stem(self._name) + kind
-        await self._get(self._name, model)
+        size, etag = await self._get(self._name, model)
+        if size == 0:
+            raise Problem(Code.EMPTY, f"{self._name!r} is empty. Upload it again, with its content.")
+        if listed is None:
+            self._check_disk(self._name, size, fetched=size)
         if kind == ".zip":
             model = await asyncio.to_thread(self._unpack, self._into / model)
         else:
             await self._companions(model)
-        return Inputs(model, await self._settings(), tuple(self._warnings))
+        return Inputs(model, await self._settings(), tuple(self._warnings), etag)
 
     async def _list(self) -> dict[str, int]:
-        """What lies in the model's folder, by its name there."""
+        """What lies in the model's folder, by its name there; a model whose folder is told is not looked for,
+        because to fetch it tells as much."""
         if self._files is None:
             listed = await self._container.list(self._folder)
             return {name[len(self._folder) :]: size for name, size in listed.items()}
-        blobs = {name: self._prefix + blob for name, blob in self._files.items()}
+        blobs = {name: self._prefix + blob for name, blob in self._files.items() if name != self._name}
         listings = await asyncio.gather(*(self._container.list(blob) for blob in blobs.values()))
         return {
             name: listed[blob]
@@ -130,10 +136,15 @@ class _Fetch:
     def _blob(self, name: str) -> str:
         return self._folder + name if self._files is None else self._prefix + self._files[name]
 
-    async def _get(self, name: str, place: str) -> None:
+    async def _get(self, name: str, place: str) -> tuple[int, str]:
+        """Fetches a file, if it is not too large by now; its size and its ETag."""
         target = self._into / place
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-        self._left -= await self._container.download(self._blob(name), target, most=self._left)
+        most = min(self._left, self._engine_memory // 2)
+        size, etag = await self._container.download(self._blob(name), target, most=most)
+        self._sizes[name] = size
+        self._left -= size
+        return size, etag
 
     def _check(self, name: str, size: int) -> None:
         """Refuses, before it is fetched, what cannot be converted on this instance."""
@@ -142,8 +153,12 @@ class _Fetch:
         # Whatever the format, the file and the scene made of it are in memory together.
         if 2 * size > self._engine_memory:
             raise too_large(name, size, self._engine_memory // 2)
+        self._check_disk(name, size)
+
+    def _check_disk(self, name: str, size: int, *, fetched: int = 0) -> None:
+        """Refuses what the disk has no room for, with its outputs."""
         free = shutil.disk_usage(self._into).free
-        expected = size + min(self._outputs * size, self._engine_output)
+        expected = size - fetched + min(self._outputs * size, self._engine_output)
         if expected > free:
             raise Problem(
                 Code.TOO_LARGE,

@@ -75,6 +75,7 @@ class Request(_Value):
     The outputs go into ``target``, under their names. ``callback`` is POSTed to when the request ends.
     ``files``, where it is given, says what lies in the model's folder instead of the folder itself: names
     relative to the model -> blobs of the source container. ``tree``: the model's objects are wanted too.
+    ``watched``: somebody may want to hear how the request fares, of the worker's watcher.
     ``conversion_id`` is the caller's own name for it, where an Idempotency-Key told it; the log repeats it.
     """
 
@@ -89,6 +90,7 @@ class Request(_Value):
     callback: str | None = Field(None, repr=False)
     files: Mapping[str, str] | None = None
     tree: bool = False
+    watched: bool = False
 
     @property
     def key(self) -> str:
@@ -126,7 +128,8 @@ class Record(_Value):
 
     ``result`` is the end's: ``outputs`` (a list of ``path`` in the target container, ``type``, ``size``,
     ``sha256``, ``contentType``, and ``role`` where a file only belongs to another), ``warnings`` (``code``,
-    ``title``, ``details``) and ``statistics``. ``fault`` is what ended the last try and may not end the next.
+    ``title``, ``details``), ``statistics``, and ``modelETag``, the version that was read. ``fault`` is what
+    ended the last try and may not end the next.
     """
 
     request: Request

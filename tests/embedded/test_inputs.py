@@ -160,6 +160,32 @@ async def test_too_large_is_said_before_anything_is_fetched(azurite: Azurite) ->
     assert "1.0 MiB" in message
 
 
+@pytest.mark.parametrize(
+    ("size", "free", "reason"),
+    [(1_100_000, 10**9, "too-large"), (0, 10**9, "empty"), (150, 100, "too-large")],
+)
+async def test_a_model_that_is_not_listed_is_measured_as_it_comes(
+    azurite: Azurite, monkeypatch: pytest.MonkeyPatch, size: int, free: int, reason: str
+) -> None:
+    usage = type("Usage", (), {"free": free})
+    monkeypatch.setattr("shared.embedded.inputs.shutil.disk_usage", lambda _: usage)
+    async with start(azurite, engine_input_mb=1) as bundle:
+        await bundle.upload("objects/1", b"#" * size)
+        files = {"box.obj": "objects/1"}
+        assert (await failed(bundle, NeverCalled(), "box.obj", files=files))[0] == reason
+
+
+@pytest.mark.parametrize("more", [{}, {"files": {"box.obj": "box.obj"}}])
+async def test_a_model_that_memory_cannot_hold_is_too_large(
+    azurite: Azurite, monkeypatch: pytest.MonkeyPatch, more: dict[str, dict[str, str]]
+) -> None:
+    # Settings have no memory so small; in KiB they have.
+    monkeypatch.setattr("shared.embedded.inputs._MEBIBYTE", 1024)
+    async with start(azurite, engine_memory_mb=256, engine_input_mb=512) as bundle:
+        await bundle.upload("box.obj", b"#" * 150 * 1024)
+        assert (await failed(bundle, NeverCalled(), "box.obj", **more))[0] == "too-large"
+
+
 async def test_companions_count_towards_the_limit(azurite: Azurite) -> None:
     async with start(azurite, engine_input_mb=1) as bundle:
         await bundle.upload("box.obj", obj("box.mtl"))

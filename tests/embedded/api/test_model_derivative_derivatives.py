@@ -8,8 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from shared.embedded.api.model_derivative.designs import Design, Designs
 from shared.embedded.api.model_derivative.manifests import DERIVATIVE_URN
 from shared.embedded.engine.job import Job, Result
+from shared.embedded.requests import Request, Requests
 from shared.embedded.seals import encode
 from tests.embedded.api.derivative import MD, Calls, only, quoted, urn
 from tests.embedded.models import mtl, obj, packed, png
@@ -79,6 +81,7 @@ async def test_deleting_a_manifest_deletes_the_files_and_keeps_the_source(calls:
         assert (deleted.status_code, deleted.json()) == (200, {"result": "success"})
     assert (await calls.http.get(f"{MD}/{box}/manifest")).status_code == 404
     assert (await calls.http.head(path(box, derivative))).status_code == 404
+    assert (await calls.http.get(path(box, derivative, "/signedcookies"))).status_code == 404
     container = calls.bundle.settings.embedded_container
     left = [head.name async for head in calls.bundle.storage.list(container)]
     assert {name.partition("/")[0] for name in left} == {"oss"}
@@ -114,6 +117,23 @@ async def test_a_translation_that_is_deleted_while_it_writes_leaves_nothing(call
     assert {name.partition("/")[0] for name in left} == {"oss"}
 
 
+async def test_a_job_that_starts_while_a_manifest_is_deleted_keeps_its_files(
+    calls: Calls, box: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear = Designs.clear
+
+    async def slow(self: Designs, design: Design) -> None:
+        await clear(self, design)
+        again = await calls.job(box, STL, compressedUrn=True, rootFilename="box.obj")
+        assert again.status_code == 200
+        await calls.work()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Designs, "clear", slow)
+        assert (await calls.http.delete(f"{MD}/{box}/manifest")).status_code == 200
+    assert len(await calls.file(box, await first(calls, box, "stl"))) == 84 + 4 * 50
+
+
 async def test_a_files_head_tells_its_size(calls: Calls, box: str) -> None:
     head = await calls.http.head(path(box, await first(calls, box, "stl")))
     assert (head.status_code, head.headers["content-length"]) == (200, str(84 + 4 * 50))
@@ -146,6 +166,35 @@ async def test_another_file_is_404(calls: Calls, box: str, derivative: str) -> N
     for call in ("", "/signedcookies"):
         refused = await calls.http.get(path(box, named, call))
         assert (refused.status_code, list(refused.json())) == (404, ["diagnostic"])
+
+
+async def test_a_file_of_another_design_or_region_is_404(calls: Calls, box: str) -> None:
+    other = await calls.upload("other.obj", obj())
+    await calls.job(other, STL)
+    identity = (await first(calls, box, "stl")).split("/")[-2]
+    lent = path(other, f"{DERIVATIVE_URN}{other}/output/{identity}/box.stl")
+    own = path(box, f"{DERIVATIVE_URN}{box}/output/{identity}/box.stl")
+    for address, region, status in ((lent, "US", 404), (own, "EMEA", 404), (own, "US", 302)):
+        assert (await calls.http.get(address, headers={"region": region})).status_code == status
+
+
+async def test_a_file_whose_request_was_not_handed_in_is_handed_in_by_whoever_asks_for_it(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = await calls.upload("box.obj", obj())
+    lost: list[str] = []
+
+    async def killed(self: Requests, request: Request) -> None:
+        lost.append(request.id)
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Requests, "accept", killed)
+        assert (await calls.job(encoded, STL)).status_code == 500
+    later = path(encoded, f"{DERIVATIVE_URN}{encoded}/output/{lost[0]}/box.stl")
+    assert (await calls.http.get(later)).status_code == 202
+    await calls.work()
+    assert (await calls.http.get(later)).status_code == 302
 
 
 async def test_a_file_itself_is_a_redirect_to_a_short_sas(calls: Calls, box: str) -> None:

@@ -154,6 +154,16 @@ async def test_a_second_job_extends_the_manifest_and_makes_only_what_is_missing(
     assert (await calls.job(encoded, GLB, STL)).status_code == 201
 
 
+async def test_a_second_job_reads_the_source_as_the_first_one_said(calls: Calls) -> None:
+    # A zip whose name does not tell it.
+    data = packed({"box.obj": obj()})
+    encoded = await translated(calls, key="parts", data=data, compressedUrn=True, rootFilename="box.obj")
+    assert (await calls.job(encoded, GLB)).status_code == 200
+    await calls.work()
+    manifest = await calls.manifest(encoded)
+    assert (manifest["status"], len(manifest["derivatives"])) == ("success", 2)
+
+
 async def test_other_options_are_another_derivative(calls: Calls) -> None:
     encoded = await translated(calls, STL)
     ascii_ = {"type": "stl", "advanced": {"format": "ascii"}}

@@ -1,5 +1,7 @@
 """Buckets and objects: uploads in parts straight to storage, downloads straight from it."""
 
+import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -8,6 +10,7 @@ import httpx
 import pytest
 
 from shared.embedded.api.model_derivative.objects import SMALLEST_PART
+from shared.storage import Storage
 from tests.embedded.api.derivative import BUCKET, Calls, token
 
 BUCKETS = "/oss/v2/buckets"
@@ -181,6 +184,73 @@ async def test_a_new_version_replaces_the_old_and_its_bytes(calls: Calls) -> Non
     assert blobs == [10]
 
 
+async def test_two_uploads_of_one_key_at_once_are_one_object_and_its_bytes(calls: Calls) -> None:
+    ends = []
+    for data in (b"first", b"second one"):
+        begun = (await calls.http.get(path("a.stl"))).json()
+        assert (await put(begun["urls"][0], data)).status_code == 201
+        ends.append({"uploadKey": begun["uploadKey"], "size": len(data)})
+    replies = await asyncio.gather(*(calls.http.post(path("a.stl"), json=end) for end in ends * 2))
+    # What was replaced meanwhile has no parts any more for its repeat.
+    assert {reply.status_code for reply in replies[:2]} == {200}
+    size = (await calls.http.get(path("a.stl", "details"))).json()["size"]
+    signed = (await calls.http.get(path("a.stl", "signeds3download"))).json()
+    assert len((await get(signed["url"])).content) == size
+    container = calls.bundle.settings.embedded_container
+    blobs = [head.size async for head in calls.bundle.storage.list(container, "oss/data/")]
+    assert blobs == [size]
+
+
+async def test_a_wrong_size_makes_no_object_and_takes_none_away(calls: Calls) -> None:
+    begun = (await calls.http.get(path("a.stl"))).json()
+    await put(begun["urls"][0], b"data")
+    for size, status in ((5, 400), (4, 200), (5, 400), (4, 200)):
+        end = {"uploadKey": begun["uploadKey"], "size": size}
+        assert (await calls.http.post(path("a.stl"), json=end)).status_code == status
+    assert (await calls.http.get(path("a.stl", "details"))).json()["size"] == 4
+
+
+async def uploading_before_a_deletion(calls: Calls, patch: pytest.MonkeyPatch) -> None:
+    """A newer version of a.stl lands between the look at a record and its deletion."""
+    delete = Storage.delete
+
+    async def late(self: Storage, container: str, name: str, etag: str | None = None) -> bool:
+        if name.startswith("oss/objects/"):
+            patch.setattr(Storage, "delete", delete)
+            await calls.upload("a.stl", b"a newer one")
+        return await delete(self, container, name, etag)
+
+    patch.setattr(Storage, "delete", late)
+
+
+async def test_a_newer_version_is_not_deleted_for_the_age_of_the_older(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.upload("a.stl", b"data")
+    storage, container = calls.bundle.storage, calls.bundle.settings.embedded_container
+    (name,) = [head.name async for head in storage.list(container, "oss/objects/")]
+    record = await storage.read(container, name)
+    assert record is not None
+    ended = {**json.loads(record.data), "expires": "2026-01-01T00:00:00Z"}
+    await storage.put(container, name, json.dumps(ended).encode())
+    with monkeypatch.context() as patch:
+        await uploading_before_a_deletion(calls, patch)
+        found = await calls.http.get(path("a.stl", "details"))
+    assert (found.status_code, found.json()["size"]) == (200, 11)
+
+
+async def test_a_deletion_takes_the_bytes_of_the_version_it_deletes(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await calls.upload("a.stl", b"data")
+    with monkeypatch.context() as patch:
+        await uploading_before_a_deletion(calls, patch)
+        assert (await calls.http.delete(f"{BUCKETS}/{BUCKET}/objects/a.stl")).status_code == 200
+    container = calls.bundle.settings.embedded_container
+    left = [head.name async for head in calls.bundle.storage.list(container, "oss/")]
+    assert left == [f"oss/buckets/{BUCKET}.json"]
+
+
 async def test_a_deleted_object_is_gone_with_its_bytes(calls: Calls) -> None:
     await calls.upload("a.stl", b"data")
     one = f"{BUCKETS}/{BUCKET}/objects/a.stl"
@@ -224,6 +294,8 @@ async def test_a_bucket_that_is_not_there_is_404(calls: Calls) -> None:
     upload = f"{BUCKETS}/nobody/objects/a/signeds3upload"
     assert (await calls.http.get(upload)).status_code == 404
     assert (await calls.http.post(upload, json={"uploadKey": "x"})).status_code == 404
+    await calls.http.post(BUCKETS, json={"bucketKey": "nobody", "policyKey": "transient"})
+    assert (await calls.http.get(upload)).status_code == 200
 
 
 @pytest.mark.parametrize(

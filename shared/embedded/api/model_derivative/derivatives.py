@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 
 from shared import model_derivative_formats as seed
 from shared.embedded.api.model_derivative.access import READ, VIEW, WRITE, Access
-from shared.embedded.api.model_derivative.designs import Derivative, Design, Designs, folder
+from shared.embedded.api.model_derivative.designs import Derivative, Design, Designs
 from shared.embedded.api.model_derivative.manifests import file_of_urn, files_of, manifest, status_of
 from shared.embedded.api.model_derivative.objects import Objects
 from shared.embedded.api.model_derivative.refusals import refused, region_of
@@ -83,11 +83,8 @@ class Derivatives:
         self._access.admit(request, READ, WRITE)
         encoded, region = self._place(urn, request)
         for _ in range(_ATTEMPTS):
-            found = await self._designs.read(encoded, region)
-            if found is None:
-                return Reply({"result": "success"})
             try:
-                await self._designs.drop(*found)
+                await self._designs.drop(encoded, region)
             except Conflict:
                 continue
             return Reply({"result": "success"})
@@ -216,18 +213,19 @@ class Derivatives:
 
     async def _file(self, urn: str, derivative: str, request: Request) -> Mapping[str, Any] | None:
         """The file that a derivative's URN names; None while it may still be made."""
-        design, _, records = await self._find(urn, request)
-        named = file_of_urn(derivative, design.urn)
-        record = None if named is None else records.get(named[0])
+        encoded, region = self._place(urn, request)
+        named = file_of_urn(derivative, encoded)
+        record = None if named is None else await self._designs.record(encoded, region, named[0])
+        missing = refused(request, 404, f"The design has no such derivative in the region {region}.")
         if named is None or record is None:
-            raise refused(request, 404, "The design has no such derivative.")
-        path = f"{folder(design.urn, design.region)}{named[0]}/{named[1]}"
+            raise missing
+        path = record.request.target.prefix + named[1]
         for entry in (record.result or {}).get("outputs", ()):
             if entry["path"] == path:
                 return dict(entry)
         if not record.final:
             return None
-        raise refused(request, 404, "The design has no such derivative.")
+        raise missing
 
 
 def _distance(one: Derivative, wanted: tuple[int, int]) -> int:

@@ -7,13 +7,14 @@ that a crash between the write and the queue loses nothing: whoever looks next h
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.embedded.requests import Record, Request, Requests
+from shared.formats import MODEL_DERIVATIVE
 from shared.settings import Settings
 from shared.storage import Conflict, Storage
 
@@ -123,6 +124,10 @@ class Designs:
             if found is None or found[0].rev != design.rev:
                 raise
 
+    async def hand_in(self, requests: Iterable[Request]) -> None:
+        """Gives the worker what a design, as it was written just now, asks of it."""
+        await asyncio.gather(*(self._requests.accept(request) for request in requests))
+
     async def records(self, design: Design) -> dict[str, Record]:
         """The worker's record of each request; one that was not handed in is handed in now."""
         found = await asyncio.gather(*(self._record(request) for request in design.requests.values()))
@@ -134,14 +139,38 @@ class Designs:
             record, _ = await self._requests.accept(request)
         return record
 
-    async def drop(self, design: Design, etag: str) -> None:
-        """Deletes a design and all that was made of it; a run that is at it ends without an effect.
+    async def record(self, urn: str, region: str, identity: str) -> Record | None:
+        """The worker's record of one request of a design, without a look at the design: the request goes
+        when the design does, or leaves it. One that was not handed in is handed in now."""
+        record = await self._requests.status(_key(identity))
+        if record is None:
+            found = await self.read(urn, region)
+            request = None if found is None else found[0].requests.get(identity)
+            return None if request is None else await self._record(request)
+        return record if record.request.target.prefix == place_of(urn, region, identity) else None
+
+    async def drop(self, urn: str, region: str) -> None:
+        """Deletes a design, if there is one, and all that was made of it; a run that is at it ends without
+        an effect.
 
         Raises:
             Conflict: it has changed meanwhile.
         """
-        await self._storage.delete(self._container, _manifest(design.urn, design.region), etag)
-        await self.clear(design)
+        found = await self.read(urn, region)
+        if found is not None:
+            design, etag = found
+            await self._storage.delete(self._container, _manifest(urn, region), etag)
+            await self.clear(design)
+        await self._sweep(urn, region)
+
+    async def _sweep(self, urn: str, region: str) -> None:
+        """Deletes what a call that died has left: what was made, and no design names any more."""
+        place = folder(urn, region)
+        listed = [head.name.removeprefix(place) async for head in self._storage.list(self._container, place)]
+        if left := {name.partition("/")[0] for name in listed if "/" in name}:
+            found = await self.read(urn, region)
+            named = found[0].requests if found is not None else {}
+            await asyncio.gather(*(self._forget(one, f"{place}{one}/") for one in left if one not in named))
 
     async def clear(self, design: Design) -> None:
         """Deletes what was made of a design, as of the version given."""
@@ -149,8 +178,11 @@ class Designs:
 
     async def forget(self, request: Request) -> None:
         """Deletes a request of the worker and what it wrote."""
-        await self._requests.forget(request.key)
-        async for head in self._storage.list(self._container, request.target.prefix):
+        await self._forget(request.id, request.target.prefix)
+
+    async def _forget(self, identity: str, prefix: str) -> None:
+        await self._requests.forget(_key(identity))
+        async for head in self._storage.list(self._container, prefix):
             await self._storage.delete(self._container, head.name)
 
     async def set_references(self, urn: str, region: str, references: References) -> None:
@@ -170,6 +202,15 @@ _STATE = "design.json"
 def folder(urn: str, region: str) -> str:
     """Where everything of a design is, in the private container; ends with a slash."""
     return f"{_ROOT}{region.lower()}/{hashlib.sha256(urn.encode()).hexdigest()}/"
+
+
+def place_of(urn: str, region: str, identity: str) -> str:
+    """Where a request of a design writes; ends with a slash."""
+    return f"{folder(urn, region)}{identity}/"
+
+
+def _key(identity: str) -> str:
+    return f"{MODEL_DERIVATIVE}/{identity}"
 
 
 def _manifest(urn: str, region: str) -> str:

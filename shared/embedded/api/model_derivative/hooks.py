@@ -135,7 +135,7 @@ class Hooks:
 
     async def changed(self, record: Record) -> None:
         """Tells of a request that runs now, or has ended; again, if it is called again before it arrived."""
-        if record.request.api != MODEL_DERIVATIVE:
+        if record.request.api != MODEL_DERIVATIVE or not record.request.watched:
             return
         design = await self._designs.read_of(record.request)
         job = None if design is None else _job_of(design, record.request.id)

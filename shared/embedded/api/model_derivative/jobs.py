@@ -20,7 +20,7 @@ from shared.embedded.api.model_derivative.designs import (
     Job,
     Reference,
     References,
-    folder,
+    place_of,
 )
 from shared.embedded.api.model_derivative.objects import Objects, StoredObject
 from shared.embedded.api.model_derivative.plan import ZIP, NotMade, Planned, groups, plan
@@ -90,7 +90,10 @@ class Jobs:
             force = flag(request, "x-ads-force")
             _check_derivative_format(request)
             order = seed.check(await json_of(request), region_of(request))
-            found = await self._designs.read(order.urn, order.region)
+            # Most designs are new, and the write that makes one tells which are not: only an extraction has
+            # to know it before.
+            extracts = any(one.model_guid is not None for one in order.formats)
+            found = await self._designs.read(order.urn, order.region) if extracts else None
             _check_views(order, found[0] if found else None)
         except Problem as problem:
             raise refused(request, 400, problem.message) from None
@@ -104,6 +107,9 @@ class Jobs:
             try:
                 planned = plan(order.formats, _kind(source.model, reading.root))
             except NotMade as not_made:
+                found = found or await self._designs.read(order.urn, order.region)
+                if before is None and found is not None:
+                    continue  # how it was read before may make the difference
                 raise refused(request, 406, str(not_made)) from None
             records = await self._designs.records(before) if before else {}
             if any(not record.final for record in records.values()):
@@ -120,7 +126,7 @@ class Jobs:
             except Conflict:
                 found = await self._designs.read(order.urn, order.region)
                 continue
-            await self._designs.records(design)
+            await self._designs.hand_in(design.requests[identity] for identity in job.requests)
             if before is not None and force:
                 await self._designs.clear(before)
             for identity in job.requests:
@@ -181,12 +187,11 @@ class Jobs:
                 source=self._place,
                 model=source.model,
                 root=root,
-                target=self._place.model_copy(
-                    update={"prefix": f"{folder(order.urn, order.region)}{identity}/"}
-                ),
+                target=self._place.model_copy(update={"prefix": place_of(order.urn, order.region, identity)}),
                 outputs=outputs,
                 files=source.files,
                 tree=True,
+                watched=order.workflow is not None,
             )
             derivatives += [
                 Derivative(

@@ -31,6 +31,7 @@ UPLOAD_LIFETIME = timedelta(hours=24)
 POLICIES = {"transient": timedelta(hours=24), "temporary": timedelta(days=30), "persistent": None}
 
 _BLOCK_DIGITS = 6
+_ATTEMPTS = 10
 
 
 class _Value(BaseModel):
@@ -89,6 +90,8 @@ class Objects:
         self._url = settings.embedded_blob_url.format(account=storage.account)
         self._signer = signer
         self._seals = Seals(settings.embedded_account_key, "uploads")
+        # Those that were seen: a bucket never changes, and is never deleted.
+        self._buckets: dict[str, Bucket] = {}
 
     def now(self) -> datetime:
         """The time at the storage service."""
@@ -105,8 +108,12 @@ class Objects:
 
     async def bucket(self, key: str) -> Bucket | None:
         """A bucket, if there is one of this name."""
-        blob = await self._storage.read(self._container, _bucket_name(key))
-        return None if blob is None else Bucket.model_validate_json(blob.data)
+        if key not in self._buckets:
+            blob = await self._storage.read(self._container, _bucket_name(key))
+            if blob is None:
+                return None
+            self._buckets[key] = Bucket.model_validate_json(blob.data)
+        return self._buckets[key]
 
     async def buckets(self) -> list[Bucket]:
         """Every bucket, by name."""
@@ -116,14 +123,12 @@ class Objects:
 
     async def find(self, bucket: str, key: str) -> StoredObject | None:
         """An object; None if there is none, or its time is over."""
-        blob = await self._storage.read(self._container, _object_name(bucket, key))
-        if blob is None:
-            return None
-        found = StoredObject.model_validate_json(blob.data)
-        if found.expires is not None and found.expires <= self.now():
-            await self.delete(found)
-            return None
-        return found
+        while (found := await self._read(bucket, key)) is not None:
+            stored, etag = found
+            if stored.expires is None or stored.expires > self.now():
+                return stored
+            await self._drop(stored, etag)
+        return None
 
     async def find_urn(self, urn: str) -> StoredObject | None:
         """The object with this id."""
@@ -132,10 +137,27 @@ class Objects:
             return None
         return await self.find(bucket, key)
 
-    async def delete(self, stored: StoredObject) -> None:
-        """Deletes an object, its record first."""
-        await self._storage.delete(self._container, _object_name(stored.bucket, stored.key))
+    async def delete(self, bucket: str, key: str) -> bool:
+        """Deletes an object, its record first; False if there is none, or its time is over."""
+        while (found := await self._read(bucket, key)) is not None:
+            stored, etag = found
+            if await self._drop(stored, etag):
+                return stored.expires is None or stored.expires > self.now()
+        return False
+
+    async def _read(self, bucket: str, key: str) -> tuple[StoredObject, str] | None:
+        """An object as it is recorded, and the version of the record."""
+        blob = await self._storage.read(self._container, _object_name(bucket, key))
+        return None if blob is None else (StoredObject.model_validate_json(blob.data), blob.etag)
+
+    async def _drop(self, stored: StoredObject, etag: str) -> bool:
+        """Deletes what was read; False if a newer version has taken its place."""
+        try:
+            await self._storage.delete(self._container, _object_name(stored.bucket, stored.key), etag)
+        except Conflict:
+            return False
         await self._storage.delete(self._container, stored.blob)
+        return True
 
     def begin(self, bucket: Bucket, key: str) -> Upload:
         """A new upload. The policy stands first in the blob's name, for rules that delete by age."""
@@ -172,14 +194,7 @@ class Objects:
         Raises:
             BadParts: a part is missing or too small, or the sum is not ``size``.
         """
-        client = self._storage.blob(self._container, upload.blob)
-        existing = await self.find(upload.bucket, upload.key)
-        if existing is not None and existing.blob == upload.blob:
-            return existing
-        total = await self._commit(upload, content_type)
-        if size is not None and size != total:
-            await client.delete_blob()
-            raise BadParts(f"'size' is {size}, and the parts have {total} bytes. Upload them again.")
+        total = await self._commit(upload, content_type, size)
         lifetime = POLICIES[bucket.policy]
         now = self.now()
         stored = StoredObject(
@@ -191,32 +206,52 @@ class Objects:
             created=now,
             expires=None if lifetime is None else now + lifetime,
         )
-        name = _object_name(upload.bucket, upload.key)
-        await self._storage.put(self._container, name, stored.model_dump_json().encode())
-        if existing is not None:
-            await self._storage.delete(self._container, existing.blob)
-        return stored
+        return await self._record(stored)
 
-    async def _commit(self, upload: Upload, content_type: str) -> int:
-        """Puts the parts together; their size. A commit whose reply was lost is found done."""
-        head = await self._storage.head(self._container, upload.blob)
-        if head is not None:
-            return head.size
+    async def _commit(self, upload: Upload, content_type: str, size: int | None) -> int:
+        """Puts the parts together; their size. Parts that were put together before are found so."""
         client = self._storage.blob(self._container, upload.blob)
         try:
-            _, blocks = await client.get_block_list("uncommitted")
+            committed, blocks = await client.get_block_list("all")
         except ResourceNotFoundError:
-            blocks = []
-        parts = sorted(blocks, key=lambda block: _number(block.id))
+            committed, blocks = [], []
+        parts = sorted(committed or blocks, key=lambda block: _number(block.id))
         if [_number(block.id) for block in parts] != list(range(1, len(parts) + 1)) or not parts:
             raise BadParts("Parts are missing: every part from 1 on must be uploaded before the end.")
         if any(block.size < SMALLEST_PART for block in parts[:-1]):
             raise BadParts(f"Every part but the last must have at least {SMALLEST_PART} bytes.")
-        await client.commit_block_list(
-            [BlobBlock(block_id=block.id) for block in parts],
-            content_settings=ContentSettings(content_type=content_type),
-        )
-        return sum(block.size for block in parts)
+        total = sum(block.size for block in parts)
+        if size is not None and size != total:
+            raise BadParts(f"'size' is {size}, and the parts have {total} bytes. Upload them again.")
+        if not committed:
+            await client.commit_block_list(
+                [BlobBlock(block_id=block.id) for block in parts],
+                content_settings=ContentSettings(content_type=content_type),
+            )
+        return total
+
+    async def _record(self, stored: StoredObject) -> StoredObject:
+        """Records an object in place of its older version, whose bytes go; as it was, if it was recorded."""
+        name, data = _object_name(stored.bucket, stored.key), stored.model_dump_json().encode()
+        older: tuple[StoredObject, str] | None = None
+        for _ in range(_ATTEMPTS):
+            try:
+                # Most are new, and the write itself tells which are not.
+                if older is None:
+                    await self._storage.create(self._container, name, data)
+                else:
+                    await self._storage.replace(self._container, name, data, older[1])
+            except Conflict:
+                found = await self._read(stored.bucket, stored.key)
+                if found is None or found[0].blob != stored.blob:
+                    older = found
+                    continue
+                # A repeat, or a write whose reply was lost.
+                stored = found[0]
+            if older is not None:
+                await self._storage.delete(self._container, older[0].blob)
+            return stored
+        raise Conflict(f"the object {stored.blob} kept changing")
 
     async def download_url(
         self,

@@ -185,7 +185,8 @@ class Oss:
     async def delete_object(self, bucket_key: str, object_key: str, request: Request) -> Response:
         """Deletes an object."""
         self._access.admit(request, CHANGE, limit="oss")
-        await self._objects.delete(await self._object(bucket_key, object_key, request))
+        if not await self._objects.delete(bucket_key, object_key):
+            raise refused(request, 404, _NO_OBJECT)
         return Response()
 
     async def _bucket(self, key: str, request: Request) -> Bucket:
@@ -197,7 +198,7 @@ class Oss:
     async def _object(self, bucket: str, key: str, request: Request) -> StoredObject:
         stored = await self._objects.find(bucket, key)
         if stored is None:
-            raise refused(request, 404, "Object not found")
+            raise refused(request, 404, _NO_OBJECT)
         return stored
 
     def _bucket_json(self, bucket: Bucket) -> dict[str, Any]:
@@ -222,6 +223,7 @@ class Oss:
         }
 
 
+_NO_OBJECT = "Object not found"
 _BAD_UPLOAD_KEY = "'uploadKey' is not that of an upload of this object, or has expired. Begin again."
 
 

@@ -219,6 +219,22 @@ async def test_what_is_kept_no_longer_is_deleted(service: Service, monkeypatch: 
     assert (await service.job(waiting))["status"]["code"] == "pending"
 
 
+async def test_files_that_lost_their_job_are_deleted(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = await service.remote("box.obj", obj())
+    done = await service.convert(input=[remote], conversion=[target("glb")])
+    kept = (service.bundle.settings, service.bundle.storage, service.bundle.requests)
+    jobs = f"api2convert-jobs/{done['id']}.json"
+    await service.bundle.storage.delete(service.bundle.settings.embedded_container, jobs)
+    assert await tidy(*kept) == 0
+    now = service.bundle.storage.now()
+    monkeypatch.setattr(service.bundle.storage.clock, "now", lambda: now + timedelta(hours=24, minutes=1))
+    assert await service.files(done) != []
+    assert await tidy(*kept) == 1
+    assert await service.files(done) == []
+
+
 async def test_the_statuses_are_the_guides(service: Service) -> None:
     rows = (await service.call("GET", "/statuses")).json()
     assert {row["code"]: row["info"] for row in rows} == dict(STATUSES)

@@ -154,9 +154,11 @@ class Jobs:
         return sorted(found, key=lambda item: (item.created, item.id), reverse=True)
 
     async def tidy(self) -> int:
-        """Deletes the files of jobs that ended long enough ago, and jobs that nobody has started in as
-        long; how many jobs that were."""
-        due = [item for item in await self.listing() if item.keep_until and item.keep_until <= self.now()]
+        """Deletes the files of jobs that ended long enough ago, jobs that nobody has started in as long, and
+        files as old that have no job; how many jobs that were."""
+        kept = await self._last_written()
+        listed = await self.listing()
+        due = [item for item in listed if item.keep_until and item.keep_until <= self.now()]
         for item in due:
             found = await self.see(item.id)
             if found is None:
@@ -174,7 +176,22 @@ class Jobs:
                     )
             except Conflict:
                 continue  # somebody uses it; next time
-        return len(due)
+        there = {item.id for item in listed}
+        # What a request or a run that died has left.
+        lost = [
+            job_id for job_id, last in kept.items() if job_id not in there and last + LIFETIME <= self.now()
+        ]
+        for job_id in lost:
+            await self.delete(job_id)
+        return len(due) + len(lost)
+
+    async def _last_written(self) -> dict[str, datetime]:
+        """When the newest file of each job was written; of those too that are no more, or not yet."""
+        newest: dict[str, datetime] = {}
+        async for blob in self.storage.list(self.container, _FILES):
+            job_id = blob.name.removeprefix(_FILES).partition("/")[0]
+            newest[job_id] = max(blob.last_modified, newest.get(job_id, blob.last_modified))
+        return newest
 
     async def preset(self, preset_id: str) -> Preset | None:
         """A preset, or None."""

@@ -26,6 +26,7 @@ from shared import paths
 from shared.conversion import Status
 from shared.tick import LOCK
 from tests.faults.victim import Order, Stub
+from tests.faults.whole import measured
 from tests.pipeline import Pipeline, settings_for, start
 
 MODEL = "parts/box.obj"
@@ -116,7 +117,8 @@ async def kill_everywhere(
                 break
         else:
             raise AssertionError(f"{interruption.function} has no end")
-        assert step > interruption.points, f"only {step - 1} crash points"
+        measured("crash points", points=step - 1)
+        assert step > interruption.points
         # The next worker takes away what dead ones have left on the disk.
         async with start(azurite, converter=Stub()) as next_one:
             assert (await next_one.convert("box.obj", OBJ.partition(b"\n")[2])).status is Status.SUCCESS

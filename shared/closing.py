@@ -6,6 +6,7 @@ from shared import manifest, paths
 from shared.conversion import Outcome, Status, Step
 from shared.hold import Hold
 from shared.in_flight import NotOurs
+from shared.outcome import of_a_deleted_model
 from shared.problems import Code
 from shared.storage import Conflict
 from shared.telemetry import event
@@ -14,7 +15,14 @@ _ROUNDS = 10
 
 
 class Changed(Exception):
-    """The model is another version than the one that is being converted."""
+    """What is being converted is not what is there now: the model is another version.
+
+    ``misread`` says that the version which counts is there, and the service was given, or read, other bytes.
+    """
+
+    def __init__(self, *, misread: bool = False) -> None:
+        super().__init__("the model was changed")
+        self.misread = misread
 
 
 class Closing:
@@ -38,9 +46,13 @@ class Closing:
         if head is None:
             if outcome.code != Code.SOURCE_DELETED:
                 self._hold.warn(Code.SOURCE_DELETED, "The model was deleted while it was being converted.")
+            if not conversion.sent:
+                outcome = of_a_deleted_model(outcome, conversion.etag)
         elif head.etag != conversion.etag:
             if not conversion.is_same_content(head.size, head.md5):
                 raise Changed
+            if outcome.model_etag not in (None, conversion.etag, head.etag):
+                raise Changed(misread=True)  # the same bytes before and after, and others in between
             self._hold.note(etag=head.etag)
         if conversion.companions and conversion.ordered:
             await self._compare_companions()

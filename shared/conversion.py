@@ -170,7 +170,7 @@ class Kept(_Value):
 
 class Outcome(_Value):
     """How a conversion ended, before it is told. ``errors`` are the service's own; without any, ``code`` and
-    ``message`` are all there is."""
+    ``message`` are all there is. ``model_etag`` is the version of the model that the service says it read."""
 
     status: Status
     code: str | None = None
@@ -180,6 +180,7 @@ class Outcome(_Value):
     logs: tuple[OutputFile, ...] = ()
     kept: tuple[Kept, ...] = ()
     statistics: dict[str, Any] = Field(default_factory=dict)
+    model_etag: str | None = None
 
 
 class Conversion(_Value):
@@ -191,7 +192,8 @@ class Conversion(_Value):
     row, ``bad_replies`` how many of the last of them were replies that made no sense, ``fault`` what the
     last one said, ``resume_at`` when a service that answered 429 may be called again. ``settled_at`` is when
     the settings were read. ``drop`` names folders that nothing will refer to once this conversion has its
-    manifest. ``denied_at`` is when the service had been refused by storage, and the conversion got the id,
+    manifest. ``sent`` says that the service was sent the model, in the version ``etag``, and does not read it
+    itself. ``denied_at`` is when the service had been refused by storage, and the conversion got the id,
     and the SAS tokens, that it has now: that happens once.
     """
 
@@ -223,6 +225,7 @@ class Conversion(_Value):
     drop: tuple[str, ...] = ()
     ordered: bool = False
     service_id: str | None = None
+    sent: bool = False
     trace_id: str | None = None
     callback: bool = False
     status: Status = Status.PENDING
@@ -274,6 +277,7 @@ class Conversion(_Value):
             "drop": (*self.drop, self.id),
             "denied_at": now,
             "service_id": None,
+            "sent": False,
             "started_at": None,
             "callback": False,
             "status": Status.PENDING,

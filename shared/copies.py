@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from shared import paths
 from shared.clients import Warned, Written
+from shared.closing import Changed
 from shared.hold import Hold
 from shared.problems import Code, Problem, ServiceFault
 from shared.storage import BlobHead, Conflict
@@ -35,30 +36,39 @@ class Copies:
         return await self._address(self._hold.tools.models, path)
 
     async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes of an input."""
-        tools = self._hold.tools
+        """The bytes of an input, in the version that the record names, whatever else is there by now."""
+        tools, conversion = self._hold.tools, self._hold.conversion
+        versions = {conversion.path: conversion.etag} | {one.path: one.etag for one in conversion.companions}
+        pieces = tools.storage.stream(
+            tools.models, path, offset=offset, length=length, etag=versions.get(path)
+        )
         try:
-            async for piece in tools.storage.stream(tools.models, path, offset=offset, length=length):
+            async for piece in pieces:
                 yield piece
                 await self._hold.renew()
         except Conflict:
             raise await self._interrupted(path) from None
 
-    async def _interrupted(self, path: str) -> Problem | ServiceFault:
-        """An input has changed while it was read. If it is the model, and there is a newer version, that
-        one is converted (R6); the same bytes are no newer version, and are sent again."""
+    async def _interrupted(self, path: str) -> Exception:
+        """An input is another than the record names. The newer version of a model is converted (R6), and a
+        model with another companion anew; the same bytes are no newer version, and are sent again."""
         conversion = self._hold.conversion
+        if path != conversion.path:
+            return Changed(misread=True)
         head = await self._hold.tools.head(path)
-        if path == conversion.path and head is not None and conversion.is_same_content(head.size, head.md5):
-            return ServiceFault(
-                Code.SERVICE_UNAVAILABLE,
-                f"{path} got a new ETag while it was being sent to the service.",
-                transient=True,
+        if head is None:
+            return Problem(
+                Code.SOURCE_DELETED,
+                "The model was deleted while it was being sent to the service. Upload it again to "
+                "convert it.",
             )
-        return Problem(
-            Code.SOURCE_DELETED,
-            f"{path} was deleted or replaced while it was being sent to the service. "
-            "Upload the model again to convert it.",
+        if not conversion.is_same_content(head.size, head.md5):
+            return Changed()
+        self._hold.note(etag=head.etag)
+        return ServiceFault(
+            Code.SERVICE_UNAVAILABLE,
+            f"{path} got a new ETag while it was being sent to the service.",
+            transient=True,
         )
 
     async def write(

@@ -40,7 +40,8 @@ class Lifecycle:
         model = formats.model_of_sidecar(path)
         if model is None and not formats.is_model(path):
             return False
-        held = await self._accept(model or path, has_new_settings=model is not None)
+        # A sidecar's model has most often landed before it.
+        held = await self._accept(model or path, look=model is not None, has_new_settings=model is not None)
         if held is None:
             return False
         await self._go_on(held)
@@ -86,14 +87,22 @@ class Lifecycle:
             return
         await self._go_on(held, transfers=transfers)
 
-    async def _accept(self, path: str, *, has_new_settings: bool = False) -> Held | None:
+    async def _accept(
+        self, path: str, *, look: bool = False, has_new_settings: bool = False, misread: str | None = None
+    ) -> Held | None:
+        """The record of the newest version of a model, if this call has made it the newest.
+
+        Most models that land have no record, so one is written without a look, where there must be none;
+        ``look`` is for where there is one. ``misread`` is a conversion that was not of what is there.
+        """
         for _ in range(_ROUNDS):
             # In this order: a record read after the model could be of a newer version than the model's.
-            unreadable = None
-            try:
-                held = await self._in_flight.of(path)
-            except Unreadable as record:
-                held, unreadable = None, record
+            held, unreadable = None, None
+            if look:
+                try:
+                    held = await self._in_flight.of(path)
+                except Unreadable as record:
+                    unreadable = record
             head = await self._tools.head(path)
             if head is None:
                 return None
@@ -112,10 +121,15 @@ class Lifecycle:
                     is_same = held.conversion.etag == head.etag or held.conversion.is_same_content(
                         head.size, head.md5
                     )
-                    if is_same and not (has_new_settings and await self._differs(held.conversion)):
+                    if (
+                        is_same
+                        and held.conversion.id != misread
+                        and not (has_new_settings and await self._differs(held.conversion))
+                    ):
                         return None
                     held = await self._supersede(held, fresh)
-            except NotOurs:
+            except (NotOurs, Unreadable):
+                look = True
                 continue
             event("conversion.accepted", held.conversion, size=held.conversion.size)
             return held
@@ -144,8 +158,7 @@ class Lifecycle:
         now = self._tools.now()
         changes: dict[str, Any] = {}
         if held.conversion.step is Step.START:
-            deadline = held.conversion.deadline or now + timedelta(seconds=self._tools.pace.deadline)
-            changes = {"ordered": True, "deadline": deadline}
+            changes = self._tools.ordering(held.conversion)
         return await self._in_flight.save(
             held,
             tries=held.conversion.tries + 1,
@@ -163,9 +176,10 @@ class Lifecycle:
             try:
                 await (run.work() if problem is None else run.fail(problem))
                 return
-            except Changed:
+            except Changed as change:
                 problem = None
-                held = await self._accept(run.conversion.path)
+                misread = run.conversion.id if change.misread else None
+                held = await self._accept(run.conversion.path, look=True, misread=misread)
             except NotOurs as lost:
                 # R4. Another run of this conversion carries on; another conversion has no use for it.
                 event("conversion.lost", run.conversion, now=lost.id)

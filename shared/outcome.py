@@ -44,6 +44,21 @@ def reported(progress: Progress) -> Outcome:
         files=files,
         kept=tuple(Kept(output_type=one.type, guid=one.guid, name=one.name) for one in progress.kept),
         statistics=dict(progress.statistics),
+        model_etag=progress.model_etag,
+    )
+
+
+def of_a_deleted_model(outcome: Outcome, etag: str) -> Outcome:
+    """The outcome of a conversion whose model is gone: a success only where the service says that it read
+    the version ``etag``. Another may have been there for a while, and nobody could tell any more."""
+    if outcome.status is not Status.SUCCESS or outcome.model_etag == etag:
+        return outcome
+    return Outcome(
+        status=Status.FAILED,
+        code=Code.SOURCE_DELETED,
+        message="The model was deleted while it was being converted, and it is not certain which version was "
+        "read. Upload it again to convert it.",
+        logs=(*outcome.logs, *outcome.files),
     )
 
 

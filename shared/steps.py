@@ -6,7 +6,7 @@ import random
 from datetime import datetime, timedelta
 
 from shared import manifest, paths
-from shared.clients import ConversionService, InputFile, Order, Place, Progress
+from shared.clients import ConversionService, Order, Place, Progress
 from shared.closing import Changed, Closing, distinct
 from shared.conversion import Conversion, Outcome, Status, Step
 from shared.copies import SHORT, Copies, TooLong
@@ -17,7 +17,7 @@ from shared.outcome import collected, reported, with_outputs
 from shared.problems import Code, Problem, ServiceFault
 from shared.storage import BlobHead, Conflict
 from shared.telemetry import event
-from shared.tools import Tools
+from shared.tools import Tools, files_of
 
 _MOST_BAD_REPLIES = 5
 _LEAST_BACK_OFF = 2.0
@@ -128,8 +128,7 @@ class Run:
             # The tick hands it out, and claims it then.
             await self._hold.enter(Step.START, missing=(), tries=0, due_at=now)
             return False
-        deadline = now + timedelta(seconds=tools.pace.deadline)
-        return await self._hold.enter(Step.START, missing=(), ordered=True, deadline=deadline)
+        return await self._hold.enter(Step.START, missing=(), **tools.ordering(self.conversion))
 
     async def _leave_as_it_is(self) -> bool:
         """This version has its manifest, with these settings: the record goes, nothing else changes."""
@@ -167,15 +166,17 @@ class Run:
     async def _start(self) -> bool:
         if self._is_late():
             return await self._time_out()
+        conversion = self.conversion
         service = self._service()
-        if service.uploads and not self._transfers and sum(file.size for file in self._files()) > SHORT:
+        size = sum(file.size for file in files_of(conversion))
+        if service.uploads and not self._transfers and size > SHORT:
             return await self._hand_over()
         order = await self._order()
         try:
             async with asyncio.timeout(self._time_to_move if service.uploads else None):
                 started = await service.start(order)  # R3
         except (TooLong, TimeoutError):
-            return await self._hand_over()
+            return await self._hand_over(begun=True)
         now = self._tools.now()
         # Known before the write that may fail, for the cancel that then follows.
         self._hold.note(service_id=started.service_id)
@@ -185,8 +186,9 @@ class Run:
             tries=0,
             due_at=now + timedelta(seconds=self._tools.pace.poll_floor),
             started_at=now,
-            trace_id=started.trace_id or self.conversion.trace_id,
+            trace_id=started.trace_id or conversion.trace_id,
             callback=order.callback is not None and started.calls_back,
+            sent=started.sent,
         )
 
     async def _order(self) -> Order:
@@ -215,7 +217,7 @@ class Run:
             root_filename=conversion.model_in_zip,
             callback=tools.callbacks.url(conversion),
             repeated=conversion.tries > 1 or conversion.faults > 0,
-            files=self._files(),
+            files=files_of(conversion),
             service_id=conversion.service_id,
             transfer=self._copies,
         )
@@ -233,24 +235,17 @@ class Run:
         settings = self.conversion.settings
         return settings is not None and settings.options.get("access") == "linked"
 
-    def _files(self) -> list[InputFile]:
-        conversion = self.conversion
-        folder = conversion.path[: conversion.path.rfind("/") + 1]
-        files = [InputFile(conversion.path.removeprefix(folder), conversion.path, conversion.size)]
-        for companion in conversion.companions:
-            files.append(InputFile(companion.path.removeprefix(folder), companion.path, companion.size))
-        return files
-
     @property
     def _time_to_move(self) -> float | None:
         """Seconds that a step may move files for, None for any number."""
         return None if self._transfers else _SHORT_SECONDS
 
-    async def _hand_over(self) -> bool:
+    async def _hand_over(self, *, begun: bool = False) -> bool:
         """Leaves a long step to `transfer_files`; should the message be lost, a tick hands it over again."""
-        # The claim to hand it over ends here; those of transfers that died go on counting.
+        # The claim to hand it over ends here; those of transfers that died go on counting, and so does a
+        # start that was begun: the next order is a repeated one.
         await self._hold.save(
-            tries=max(self.conversion.tries - 1, 0),
+            tries=self.conversion.tries - (0 if begun else 1),
             handed_over=True,
             due_at=self._tools.now() + timedelta(seconds=self._tools.pace.claim),
         )
@@ -312,6 +307,8 @@ class Run:
         waits = tools.hands_out(old.service)
         if waits:
             changes |= {"tries": 0, "ordered": False, "due_at": now}
+        else:
+            changes |= tools.ordering(old.model_copy(update=changes))
         await self._hold.enter(Step.START, **changes)
         event("conversion.started-anew", old, level=logging.WARNING, by=self.conversion.id)
         await tools.cancel(old)

@@ -295,14 +295,20 @@ class Storage:
         return str(written["etag"])
 
     async def stream(
-        self, container: str, name: str, *, offset: int = 0, length: int | None = None
+        self,
+        container: str,
+        name: str,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        etag: str | None = None,
     ) -> AsyncIterator[bytes]:
-        """A blob's bytes from ``offset`` on, in requests of at most 4 MiB each.
+        """A blob's bytes from ``offset`` on, in requests of at most 4 MiB each; of the version ``etag`` where
+        one is given.
 
         Raises:
-            Conflict: the blob changed or went while it was read.
+            Conflict: the blob is, or was while it was read, another version, or gone.
         """
-        etag: str | None = None
         end = None if length is None else offset + length
         while end is None or offset < end:
             size = _PIECE if end is None else min(_PIECE, end - offset)

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from shared import paths
 from shared.callbacks import Callbacks
-from shared.clients import ConversionService
+from shared.clients import ConversionService, InputFile
 from shared.conversion import Conversion, ServiceName
 from shared.in_flight import InFlight
 from shared.intake import Intake
@@ -92,6 +93,18 @@ class Tools:
         client = self.services.get(service)
         return client.starts_per_minute if client is not None else None
 
+    def ordering(self, conversion: Conversion) -> dict[str, Any]:
+        """What the record says from the claim to start on: the service may have the conversion, until when,
+        and under which id, where that is known before the service is asked."""
+        client = self.services.get(conversion.service) if conversion.service else None
+        options = conversion.settings.options if conversion.settings else {}
+        ahead = client.id_ahead(conversion.id, files_of(conversion), options) if client else None
+        return {
+            "ordered": True,
+            "deadline": conversion.deadline or self.now() + timedelta(seconds=self.pace.deadline),
+            "service_id": conversion.service_id or ahead,
+        }
+
     async def head(self, path: str) -> BlobHead | None:
         """The model at ``path``, also where its name would make a client leave the container."""
         try:
@@ -146,3 +159,12 @@ class Tools:
             if blob.name not in wanted:
                 deleted += await self.storage.delete(container, blob.name)
         return deleted
+
+
+def files_of(conversion: Conversion) -> list[InputFile]:
+    """The model, first, and its companions."""
+    folder = conversion.path[: conversion.path.rfind("/") + 1]
+    files = [InputFile(conversion.path.removeprefix(folder), conversion.path, conversion.size)]
+    for companion in conversion.companions:
+        files.append(InputFile(companion.path.removeprefix(folder), companion.path, companion.size))
+    return files

@@ -69,6 +69,10 @@ class Pipeline:
         """Delivers a blob event, as the blob trigger does."""
         await self.app.lifecycle.consider(path)
 
+    async def delete(self, path: str) -> None:
+        """Takes a blob out of the models container."""
+        await self.app.storage.delete(self.app.settings.models_container, path)
+
     async def drop(self, path: str, data: bytes) -> None:
         """A blob lands, and so does its event."""
         await self.upload(path, data)

@@ -80,6 +80,22 @@ async def test_a_newer_version_whose_event_overtakes_is_converted_once(
     await assert_whole(pipeline, block(3), jobs=1)
 
 
+async def test_a_version_that_overtakes_the_event_of_another_in_mid_flight_is_converted_once(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pipeline.drop(PATH, block(2))
+    await pipeline.upload(PATH, block(3))
+
+    async def look_again() -> None:
+        """The event has found out that there is a record; at its second look it is slow."""
+        once(monkeypatch, pipeline.app.storage, "head", lambda: pipeline.drop(PATH, block(4)), after=True)
+
+    once(monkeypatch, pipeline.app.storage, "create", look_again)
+    await pipeline.event(PATH)
+    await pipeline.settle()
+    await assert_whole(pipeline, block(4), jobs=2)
+
+
 async def test_a_version_that_lands_between_record_and_intake_is_the_only_one_converted(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,3 +225,38 @@ async def test_a_manifest_that_appeared_meanwhile_is_replaced_and_its_files_go(p
     await tools.storage.put(tools.converted, f"{paths.outputs(PATH, other.id)}/block.glb", b"late")
     await pipeline.app.lifecycle.advance(name)
     await assert_whole(pipeline, block(2), jobs=1)
+
+
+async def test_a_model_that_goes_when_the_service_has_read_it_is_converted(pipeline: Pipeline) -> None:
+    await converted(pipeline, block(2))
+    await pipeline.delete(PATH)
+    await pipeline.settle()
+    manifest = await pipeline.manifest(PATH)
+    assert manifest.status is Status.SUCCESS
+    assert [warning.code for warning in manifest.warnings] == ["source-deleted"]
+    assert await pipeline.read(manifest.derivatives[0].path) == block(2)
+
+
+async def test_a_version_that_came_and_went_is_not_passed_off_as_the_one_before(pipeline: Pipeline) -> None:
+    await pipeline.drop(PATH, block(2))
+    await pipeline.upload(PATH, block(3))
+    for request in await pipeline.requests():
+        await pipeline.run(request)
+    await pipeline.delete(PATH)
+    await pipeline.settle()
+    manifest = await pipeline.manifest(PATH)
+    assert (manifest.status, manifest.derivatives) == (Status.FAILED, ())
+    assert [error.code for error in manifest.errors] == ["source-deleted"]
+    assert set(await pipeline.outputs(PATH)) == {manifest.id}
+
+
+async def test_a_version_that_was_there_only_while_the_service_read_is_not_mixed_in(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.drop(PATH, block(2))
+    await pipeline.upload(PATH, block(3))
+    for request in await pipeline.requests():
+        await pipeline.run(request)
+    await pipeline.upload(PATH, block(2))
+    await pipeline.settle()
+    await assert_whole(pipeline, block(2), jobs=2)

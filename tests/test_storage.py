@@ -151,6 +151,24 @@ async def test_a_listing_goes_on_over_its_pages(storage: Storage) -> None:
     assert [blob.name async for blob in storage.list("blobs", "pages/", page_size=3)] == names
 
 
+async def test_a_blob_that_is_replaced_while_it_is_read_is_no_blob_of_two_halves(storage: Storage) -> None:
+    data = bytes(5 * 1024 * 1024)
+    await storage.put("blobs", "replaced", data)
+    pieces = storage.stream("blobs", "replaced")
+    assert len(await anext(pieces)) == 4 * 1024 * 1024
+    await storage.put("blobs", "replaced", data[::-1])
+    with pytest.raises(Conflict):
+        await anext(pieces)
+
+
+async def test_only_the_version_that_is_asked_for_is_read(storage: Storage) -> None:
+    first = await storage.put("blobs", "versions", b"first")
+    assert [piece async for piece in storage.stream("blobs", "versions", etag=first)] == [b"first"]
+    await storage.put("blobs", "versions", b"second")
+    with pytest.raises(Conflict):
+        await anext(storage.stream("blobs", "versions", etag=first))
+
+
 @pytest.mark.parametrize(("size", "requests"), [(0, 1), (PIECE, 1), (PIECE + 1, 3), (2 * PIECE + 1, 4)])
 async def test_what_is_streamed_is_one_request_or_one_a_piece_and_one_more(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, size: int, requests: int

@@ -16,7 +16,7 @@ import pytest
 
 from local.azurite import Azurite
 from shared import paths, steps
-from shared.clients import Order, OutputFile, Progress, Started
+from shared.clients import InputFile, Order, OutputFile, Progress, Started
 from shared.conversion import Status, Step
 from shared.problems import Code, ServiceFault
 from shared.storage import Storage
@@ -51,6 +51,11 @@ class Echo:
 
     def check(self, extension: str, formats: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> None:
         pass
+
+    def id_ahead(
+        self, conversion_id: str, files: Sequence[InputFile], options: Mapping[str, Any]
+    ) -> str | None:
+        return None
 
     async def start(self, order: Order) -> Started:
         assert order.transfer is not None

@@ -81,8 +81,8 @@ class Order:
     `id` is the conversion's, and what makes a repeated order the same one. `model` is relative to
     the input folder. Without `formats` the service makes what it makes by itself. `options` are
     the settings' own for this service. `repeated` says that this order may have been given before,
-    and `service_id` what was noted then. `files` are the model, first, and its companions; `transfer`
-    moves them for a service that cannot reach blobs.
+    `service_id` what was noted then, or is known ahead. `files` are the model, first, and its companions;
+    `transfer` moves them for a service that cannot reach blobs.
     """
 
     id: str
@@ -116,12 +116,14 @@ class Warned:
 @dataclass(frozen=True, slots=True)
 class Started:
     """`service_id` is the service's own name for the conversion, `trace_id` for the call. `calls_back` says
-    whether it will tell of the end, at `order.callback` or another address of ours."""
+    whether it will tell of the end, at `order.callback` or another address of ours, `sent` that the client
+    sent the model itself, by `order.transfer`, and the service does not read the blob."""
 
     service_id: str
     trace_id: str | None = None
     warnings: tuple[Warned, ...] = ()
     calls_back: bool = True
+    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,8 @@ class Progress:
 
     `word` is its own for `status`. `outputs` is None when it does not say what it wrote: the output
     folder does. `code` and `message` are its own, of a failure; `errors` are all of them, that one first,
-    where the service tells more than one. `denied` says that it failed because storage refused it.
+    where the service tells more than one. `denied` says that it failed because storage refused it;
+    `model_etag` is the version of the model that it read, where it says so.
     """
 
     status: Status
@@ -167,6 +170,7 @@ class Progress:
     trace_id: str | None = None
     kept: tuple[Kept, ...] = ()
     denied: bool = False
+    model_etag: str | None = None
 
 
 class ConversionService(Protocol):
@@ -186,6 +190,12 @@ class ConversionService(Protocol):
         Raises:
             Problem: `unsupported-format`, `unsupported-output` or `invalid-settings`, naming the key.
         """
+
+    def id_ahead(
+        self, conversion_id: str, files: Sequence[InputFile], options: Mapping[str, Any]
+    ) -> str | None:
+        """The service's id of a conversion before it is started, where the client gives it: the record has it
+        from the claim to start on. None where the service gives it. `files` and `options` are the order's."""
 
     async def start(self, order: Order) -> Started:
         """Begin a conversion. The same order again is the same conversion, where the service can

@@ -121,6 +121,12 @@ class Api2Convert:
                 f"`options.password_setting` names the app setting {setting}, which is not set.",
             )
 
+    def id_ahead(
+        self, conversion_id: str, files: Sequence[InputFile], options: Mapping[str, Any]
+    ) -> str | None:
+        """The service names jobs itself."""
+        return None
+
     async def start(self, order: Order) -> Started:
         """Create a job, note its id, give it its files, and have it processed."""
         transfer = order.transfer
@@ -136,7 +142,12 @@ class Api2Convert:
         if self._upload:
             await self._send_files(order, transfer, job)
         trace_id = await self._process(job_id)
-        return Started(job_id, trace_id, calls_back=self._callback(order) is not None)
+        return Started(
+            job_id,
+            trace_id,
+            calls_back=self._callback(order) is not None,
+            sent=self._upload or self._packs(order),
+        )
 
     async def poll(self, service_id: str) -> Progress:
         """The state of the job, with its errors and warnings."""
@@ -245,8 +256,7 @@ class Api2Convert:
 
     async def _inputs(self, order: Order, transfer: Transfer) -> tuple[list[dict[str, Any]], list[str]]:
         """The inputs of a job by their addresses, and what of them is secret."""
-        if len(order.files) > 1 and not self._is_own:
-            # Its jobs know no companions: the model and what it refers to are one file.
+        if self._packs(order):
             name, chunks = _packed(order, transfer)
             sources = [(name, await transfer.stage(name, chunks))]
         else:
@@ -270,7 +280,7 @@ class Api2Convert:
             self._bad("gave no server, or no token, for an upload", job)
         there = {item.get("filename") for item in objects(job.value.get("input"))}
         uploads: list[tuple[str, AsyncIterator[bytes], int | None]]
-        if len(order.files) > 1 and not self._is_own:
+        if self._packs(order):
             uploads = [(*_packed(order, transfer), None)]
         else:
             uploads = [(file.name, transfer.read(file.path), file.size) for file in order.files]
@@ -317,6 +327,10 @@ class Api2Convert:
             # The vendor's own samples say POST where its text says PATCH.
             answer = await self._ask("POST", path, body={"process": True}, answers=(409,))
         return answer.trace_id
+
+    def _packs(self, order: Order) -> bool:
+        """Whether the model and what it refers to go as one file: the vendor's jobs know no companions."""
+        return len(order.files) > 1 and not self._is_own
 
     def _callback(self, order: Order) -> str | None:
         """The address for callbacks, where the service can reach it."""

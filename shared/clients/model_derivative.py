@@ -1,7 +1,7 @@
 """Client of the Autodesk Model Derivative API, v2.
 
 The service reaches no blobs: a model goes into its object storage, its derivatives come from its CDN, both
-in bounded memory. The object's key starts with the conversion's id and is recorded before the upload, so
+in bounded memory. The object's key starts with the conversion's id and is recorded before the start, so
 the manifest behind its URN is that conversion's alone: 200, 201 and 409 to the job all mean it exists.
 """
 
@@ -165,17 +165,21 @@ class ModelDerivative:
                     f"`options.{key}` is {value!r}; it must be one of {', '.join(map(str, allowed))}.",
                 )
 
+    def id_ahead(self, conversion_id: str, files: Sequence[InputFile], options: Mapping[str, Any]) -> str:
+        """The URN, which the upload's name makes."""
+        region = self._region_of(options)
+        record = paths.record(files[0].path).removesuffix(".json")
+        companions = len(_companions(files, options))
+        name = PurePosixPath(files[0].name).name
+        return Source.of(self._bucket_in(region), conversion_id, record, region, companions, name).urn
+
     async def start(self, order: Order) -> Started:
         """Upload the model and its companions, and post the job; what was done before is not done again."""
         assert order.transfer is not None
-        source = Source.parse(order.service_id) if order.service_id is not None else None
-        is_new = source is None
-        if source is None:
-            source = self._source(order)
-            await order.transfer.note(source.urn)
-        companions = list(zip(source.companion_keys, _companions(order), strict=True))
+        source = _source_of(order.service_id or self.id_ahead(order.id, order.files, order.options))
+        companions = list(zip(source.companion_keys, _companions(order.files, order.options), strict=True))
         files = [(source.key, order.files[0]), *companions]
-        await self._uploads.bring(source, files, order.transfer, repeated=not is_new)
+        await self._uploads.bring(source, files, order.transfer, repeated=order.repeated)
         if companions:
             named = [(key, file.name) for key, file in companions]
             await self._uploads.refer(source, order.model, named)
@@ -192,6 +196,7 @@ class ModelDerivative:
             reply.trace_id if reply else None,
             tuple(Warned("option-ignored", note) for note in notes),
             calls_back=calls_back,
+            sent=True,
         )
 
     async def post_job(
@@ -332,13 +337,6 @@ class ModelDerivative:
                 fault.code, fault.message, transient=False, trace_id=fault.trace_id, while_new=True
             ) from None
 
-    def _source(self, order: Order) -> Source:
-        region = self._region_of(order.options)
-        record = paths.record(order.files[0].path).removesuffix(".json")
-        companions = len(_companions(order))
-        name = PurePosixPath(order.model).name
-        return Source.of(self._bucket_in(region), order.id, record, region, companions, name)
-
     def _region_of(self, options: Mapping[str, Any]) -> str:
         return str(options.get("region", self._region))
 
@@ -378,11 +376,11 @@ def _design(source: Source) -> str:
     return f"{DESIGN_DATA}/{source.urn}"
 
 
-def _companions(order: Order) -> list[InputFile]:
+def _companions(files: Sequence[InputFile], options: Mapping[str, Any]) -> list[InputFile]:
     """The companions to send: what is empty cannot be sent, and would not help."""
-    if order.options.get("checkReferences") is False:
+    if options.get("checkReferences") is False:
         return []
-    return [file for file in order.files[1:] if file.size > 0]
+    return [file for file in files[1:] if file.size > 0]
 
 
 def _source_of(service_id: str) -> Source:

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 from azure.core.credentials_async import AsyncTokenCredential
 
-from shared.clients import Order, OutputFile, Place, Progress, Started, Status, Warned
+from shared.clients import InputFile, Order, OutputFile, Place, Progress, Started, Status, Warned
 from shared.clients.mixed_reality_token import TokenSource
 from shared.clients.transport import (
     Reply,
@@ -170,6 +170,12 @@ class RemoteRendering:
                 f"`options.outputAssetFileName` is {name!r}; it must be a file name that ends in .arrAsset.",
             )
 
+    def id_ahead(
+        self, conversion_id: str, files: Sequence[InputFile], options: Mapping[str, Any]
+    ) -> str | None:
+        """The service names conversions itself."""
+        return None
+
     async def start(self, order: Order) -> Started:
         """Create the conversion, with SAS tokens or by linked storage as the settings say."""
         linked = order.options.get("access") == "linked"
@@ -237,7 +243,8 @@ class RemoteRendering:
         status = _STATUS.get(word.lower(), Status.INPROGRESS)
         code, message = error_of(reply.body.get("error"))
         result = reply.body.get("result")
-        outputs, warnings, statistics = _result(result) if isinstance(result, dict) else (None, (), {})
+        result = result if isinstance(result, dict) else {}
+        outputs, warnings, statistics = _result(result)
         return Progress(
             status,
             word,
@@ -248,6 +255,7 @@ class RemoteRendering:
             statistics=statistics,
             trace_id=reply.trace_id,
             denied=status is Status.FAILED and is_denial(code, message),
+            model_etag=_text(result, "modelETag"),
         )
 
     async def collect(self, order: Order) -> tuple[OutputFile, ...]:

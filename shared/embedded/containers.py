@@ -148,8 +148,8 @@ class Container:
                     break
         return sizes
 
-    async def download(self, name: str, to: Path, *, most: int) -> int:
-        """Writes the blob to a file; its size.
+    async def download(self, name: str, to: Path, *, most: int) -> tuple[int, str]:
+        """Writes the blob to a file; its size and its ETag, "" for what is no blob.
 
         Raises:
             Problem: ``too-large`` for more than ``most`` bytes, before they are fetched.
@@ -161,7 +161,7 @@ class Container:
             with await asyncio.to_thread(to.open, "xb") as file:
                 async for chunk in stream.chunks():
                     await asyncio.to_thread(file.write, chunk)
-            return int(stream.size)
+            return int(stream.size), str(stream.properties.etag)
 
     async def write(self, name: str, data: bytes, content_type: str) -> None:
         """Writes a small blob, over whatever was there, with its Content-MD5."""

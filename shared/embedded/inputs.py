@@ -46,11 +46,12 @@ _CHUNK = 4 * _MEBIBYTE
 @dataclass(frozen=True)
 class Inputs:
     """What lies in the folder: ``model`` is a path relative to it, ``settings`` the content of the
-    model's ConversionSettings.json."""
+    model's ConversionSettings.json, ``etag`` the model's version, "" for what is no blob."""
 
     model: str
     settings: Mapping[str, Any]
     warnings: tuple[Warning_, ...]
+    etag: str = ""
 
 
 async def fetch(
@@ -107,12 +108,12 @@ class _Fetch:
         kind = extension(self._name)
         # Its stem is that of the outputs: the engine names the scene after it.
         model = stem(self._name) + kind
-        await self._get(self._name, model)
+        etag = await self._get(self._name, model)
         if kind == ".zip":
             model = await asyncio.to_thread(self._unpack, self._into / model)
         else:
             await self._companions(model)
-        return Inputs(model, await self._settings(), tuple(self._warnings))
+        return Inputs(model, await self._settings(), tuple(self._warnings), etag)
 
     async def _list(self) -> dict[str, int]:
         """What lies in the model's folder, by its name there."""
@@ -130,10 +131,13 @@ class _Fetch:
     def _blob(self, name: str) -> str:
         return self._folder + name if self._files is None else self._prefix + self._files[name]
 
-    async def _get(self, name: str, place: str) -> None:
+    async def _get(self, name: str, place: str) -> str:
+        """Fetches a file; its ETag."""
         target = self._into / place
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-        self._left -= await self._container.download(self._blob(name), target, most=self._left)
+        size, etag = await self._container.download(self._blob(name), target, most=self._left)
+        self._left -= size
+        return etag
 
     def _check(self, name: str, size: int) -> None:
         """Refuses, before it is fetched, what cannot be converted on this instance."""

@@ -204,7 +204,9 @@ class Worker:
             report = result_json(request.id, warnings, None)
             written.append(await _report(target, request, result_name(request.model), "result", report))
         return await self._requests.finish(
-            held, State.SUCCEEDED, result=_result(written, warnings, result.statistics)
+            held,
+            State.SUCCEEDED,
+            result=_result(written, warnings, result.statistics) | {"modelETag": inputs.etag},
         )
 
     def _job(self, request: Request, inputs: Inputs, incoming: Path, outgoing: Path) -> Job:

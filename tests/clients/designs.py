@@ -21,11 +21,10 @@ COOKIES = ("CloudFront-Policy=p1", "CloudFront-Key-Pair-Id=k1", "CloudFront-Sign
 
 @dataclass
 class Files:
-    """Inputs by path, outputs by name, and what was noted and said."""
+    """Inputs by path, outputs by name, and what was said."""
 
     inputs: dict[str, bytes]
     outputs: dict[str, bytes] = field(default_factory=dict)
-    noted: list[str] = field(default_factory=list)
     warnings: list[Warned] = field(default_factory=list)
 
     async def read_url(self, path: str) -> str:
@@ -52,7 +51,7 @@ class Files:
         raise AssertionError("the service reads no blobs")
 
     async def note(self, service_id: str) -> None:
-        self.noted.append(service_id)
+        raise AssertionError("its id is known ahead")
 
     def warn(self, warning: Warned) -> None:
         self.warnings.append(warning)

@@ -43,7 +43,7 @@ async def test_a_model_is_uploaded_under_its_own_urn_and_translated(
     source = Source.parse(started.service_id)
     assert source == designs.source(files)
     assert source.key.startswith(order(files).id)
-    assert files.noted == [started.service_id]
+    assert started.service_id == client.id_ahead(order(files).id, order(files).files, {})
     assert b"".join(parts[number] for number in sorted(parts)) == MODEL
     [made] = service.asked_for("buckets")
     assert made.body == {"bucketKey": BUCKET, "policyKey": "temporary"}
@@ -205,8 +205,8 @@ async def test_what_is_uploaded_already_is_not_uploaded_again(
     fault = await fault_of(client.start(order(files)))
     assert (fault.code, fault.transient) == (Code.SERVICE_UNAVAILABLE, True)
     service.says["details"] = [answer(200, {"size": len(MODEL)})]
-    started = await client.start(order(files, service_id=files.noted[0], repeated=True))
-    assert [started.service_id] == files.noted
+    started = await client.start(order(files, repeated=True))
+    assert started.service_id == designs.source(files).urn
     assert len(service.asked_for("part")) == 1
     assert len(service.asked_for("job")) == 2
 

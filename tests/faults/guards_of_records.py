@@ -32,8 +32,8 @@ OF_RECORDS = (
         (
             Edit(
                 _LIFECYCLE,
-                "if is_same and not (has_new_settings and await self._differs(held.conversion)):",
-                "if False:",
+                "                        is_same\n                        and held",
+                "                        False\n                        and held",
             ),
         ),
         (f"{_LIFE}::test_the_same_event_at_once_and_again_later_is_one_conversion",),
@@ -52,8 +52,9 @@ OF_RECORDS = (
         (
             Edit(
                 _LIFECYCLE,
-                "            unreadable = None\n",
-                "            unreadable = None\n            head = await self._tools.head(path)\n",
+                "            held, unreadable = None, None\n",
+                "            held, unreadable = None, None\n"
+                "            head = await self._tools.head(path)\n",
             ),
             Edit(
                 _LIFECYCLE,
@@ -61,7 +62,9 @@ OF_RECORDS = (
                 "            if head is None:",
             ),
         ),
-        (f"{_OVERTAKEN}::test_a_newer_version_whose_event_overtakes_is_converted_once",),
+        (
+            f"{_OVERTAKEN}::test_a_version_that_overtakes_the_event_of_another_in_mid_flight_is_converted_once",
+        ),
     ),
     Guard(
         "persisted-id",
@@ -122,8 +125,8 @@ OF_RECORDS = (
         (
             Edit(
                 _LIFECYCLE,
-                "if is_same and not (has_new_settings and await self._differs(held.conversion)):",
-                "if is_same:",
+                "and not (has_new_settings and await self._differs(held.conversion))\n",
+                "and True\n",
             ),
         ),
         (f"{_SETTINGS}::test_a_sidecar_in_mid_flight_starts_over",),
@@ -222,6 +225,26 @@ OF_RECORDS = (
         "Before the end the model must still be the version that was converted.",
         (Edit(_CLOSING, "elif head.etag != conversion.etag:", "elif False:"),),
         (f"{_RACES}::test_a_new_version_whose_event_is_late_is_seen_at_the_end",),
+    ),
+    Guard(
+        "finish-without-the-model",
+        "R6",
+        "Success of a model that is gone is one only if the service says that it read this version.",
+        (Edit(_CLOSING, "            if not conversion.sent:\n", "            if False:\n"),),
+        (f"{_OVERTAKEN}::test_a_version_that_came_and_went_is_not_passed_off_as_the_one_before",),
+    ),
+    Guard(
+        "finish-misread",
+        "R6",
+        "The same bytes before and after are not taken for what the service read in between.",
+        (
+            Edit(
+                _CLOSING,
+                "if outcome.model_etag not in (None, conversion.etag, head.etag):",
+                "if False:",
+            ),
+        ),
+        (f"{_OVERTAKEN}::test_a_version_that_was_there_only_while_the_service_read_is_not_mixed_in",),
     ),
     Guard(
         "finish-taken-over",

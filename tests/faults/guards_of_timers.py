@@ -11,7 +11,9 @@ _TICK = "shared/tick.py"
 _SERVICES = "tests/test_lifecycle_services.py"
 _SWEEPS = "tests/test_sweep.py"
 _TICKS = "tests/test_tick.py"
+_STORAGE = "tests/test_storage.py"
 _TRANSFERS = "tests/test_transfers.py"
+_TRANSLATED = "tests/test_model_derivative.py"
 
 OF_TIMERS = (
     Guard(
@@ -213,9 +215,16 @@ OF_TIMERS = (
     Guard(
         "one-version-in-a-copy",
         "",
-        "A model that is replaced while it is copied is not sent in two halves.",
+        "A blob that is replaced while it is read is not read in two halves.",
         (Edit("shared/storage.py", "            etag = str(stream.properties.etag)\n", ""),),
-        (f"{_TRANSFERS}::test_a_model_replaced_while_it_is_sent_is_not_sent_in_two_halves",),
+        (f"{_STORAGE}::test_a_blob_that_is_replaced_while_it_is_read_is_no_blob_of_two_halves",),
+    ),
+    Guard(
+        "the-version-that-was-ordered",
+        "",
+        "What is sent is the version that the record names, of companions too.",
+        (Edit("shared/copies.py", "length=length, etag=versions.get(path)", "length=length"),),
+        (f"{_TRANSLATED}::test_a_companion_that_changes_while_files_are_sent_is_another_order",),
     ),
     Guard(
         "heeded-429",

@@ -133,13 +133,13 @@ class OnDisk:
     async def list(self, prefix: str) -> dict[str, int]:
         return {name: path.stat().st_size for name, path in self._files.items() if name.startswith(prefix)}
 
-    async def download(self, name: str, to: Path, *, most: int) -> int:
+    async def download(self, name: str, to: Path, *, most: int) -> tuple[int, str]:
         path = self._files[name]
         size = path.stat().st_size
         if size > most:
             raise too_large(name, size, most)
         await asyncio.to_thread(os.link, path, to)
-        return size
+        return size, ""
 
 
 def _name(item: Input, fetched: Fetched) -> str:

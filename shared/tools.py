@@ -118,33 +118,35 @@ class Tools:
     async def cancel(self, conversion: Conversion) -> None:
         """Tells the service that nobody wants the conversion any more, where it can be told."""
         service = self.services.get(conversion.service) if conversion.service else None
-        if service is None or conversion.service_id is None:
-            return
-        try:
-            await service.cancel(conversion.service_id)
-        except ServiceFault as fault:
-            # What it still writes goes to a folder that nothing refers to.
-            event("service.cancel-failed", conversion, level=logging.WARNING, code=fault.code)
+        if service is not None and conversion.service_id is not None:
+            try:
+                await service.cancel(conversion.service_id)
+            except ServiceFault as fault:
+                # What it still writes goes to a folder that nothing refers to.
+                event("service.cancel-failed", conversion, level=logging.WARNING, code=fault.code)
         await self._unstage(conversion)
 
     async def dispose(self, conversion: Conversion) -> None:
         """Deletes what the conversion left at the service, where it can be deleted."""
         service = self.services.get(conversion.service) if conversion.service else None
-        if service is None or conversion.service_id is None:
-            return
-        try:
-            await service.dispose(conversion.service_id)
-        except ServiceFault as fault:
-            event("service.dispose-failed", conversion, level=logging.WARNING, code=fault.code)
+        if service is not None and conversion.service_id is not None:
+            try:
+                await service.dispose(conversion.service_id)
+            except ServiceFault as fault:
+                event("service.dispose-failed", conversion, level=logging.WARNING, code=fault.code)
         await self._unstage(conversion)
 
     async def _unstage(self, conversion: Conversion) -> None:
-        """Deletes what was made for the service, also what a run that died has left of an older order."""
-        assert conversion.service is not None
-        # Only a model with companions has to be packed.
-        if conversion.companions and self.services[conversion.service].uploads:
-            for conversion_id in (conversion.id, *conversion.drop):
-                await self._delete_below(self.staging, paths.staged(conversion_id))
+        """Deletes what was made for the service, which need not have heard of it; also what a run that died
+        has left of an older order, whatever model and service that was for."""
+        service = self.services.get(conversion.service) if conversion.service else None
+        owners: list[str] = []
+        if conversion.companions and (service is None or service.uploads):
+            owners.append(conversion.id)  # only a model with companions has to be packed
+        if any(each.uploads for each in self.services.values()):
+            owners += conversion.drop
+        for conversion_id in owners:
+            await self._delete_below(self.staging, paths.staged(conversion_id))
 
     async def drop_outputs(self, folder: str, wanted: frozenset[str] = frozenset()) -> int:
         """Deletes the outputs of one conversion, blob by blob as they list, except those ``wanted``.

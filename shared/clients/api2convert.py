@@ -317,7 +317,6 @@ class Api2Convert:
             content=whole(),
             not_found=_no_api(self._base),
             secrets=[token, *([password] if password else [])],
-            seconds=None,
         )
 
     async def _process(self, job_id: str) -> str | None:

@@ -136,19 +136,18 @@ class Transport:
         secrets: Iterable[str] = (),
         may_be_empty: bool = False,
         answers: Container[int] = (),
-        seconds: float | None = _CALL_SECONDS,
     ) -> Answer:
         """Send one request and read its JSON, of whatever kind; an empty answer is None.
 
         A 200 has something to say, unless it `may_be_empty`. `content` is sent instead of a JSON `body` or
-        a `form`, piece by piece. `answers` are statuses that refuse
-        nothing here. `seconds` limits the whole of the call; None leaves that to who sends the content.
+        a `form`, piece by piece, and whoever sends it says how long that may take. `answers` are statuses
+        that refuse nothing here.
 
         Raises:
             ServiceFault: as `call` does.
         """
         with self._told(url):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(_CALL_SECONDS if content is None else None):
                 response, data = await self._exchange(method, url, headers, body, form, content)
         trace_id = _trace(response.headers.get(self._trace_header))
         if response.status_code >= 300 and response.status_code not in answers:

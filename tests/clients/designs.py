@@ -182,3 +182,9 @@ def serving(service: Service, files: Mapping[str, bytes], **stated: Any) -> None
         return answer(200, files[asked.path.split("/")[2]])
 
     service.says |= {"token": [token()], "signedcookies": [signed], "file": [send]}
+
+
+def wanted(kind: str, **advanced: Any) -> dict[str, Any]:
+    """An entry of ``formats``, whole."""
+    views = {"views": ["2d", "3d"]} if kind in ("svf", "svf2") else {}
+    return {"type": kind, **views, "advanced": advanced}

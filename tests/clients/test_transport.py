@@ -6,6 +6,7 @@ import socket
 import traceback
 from typing import Any
 
+import httpx
 import pytest
 
 from shared.clients import transport
@@ -126,10 +127,18 @@ async def test_retry_after_is_seconds_or_a_date_by_the_services_clock(
     assert fault.retry_after == seconds
 
 
+@pytest.mark.parametrize(
+    ("whole", "silence"), [(0.2, None), (None, 0.2)], ids=["the call takes too long", "nothing comes"]
+)
 async def test_a_service_that_never_answers_is_given_up(
-    service: Service, client: RemoteRendering, monkeypatch: pytest.MonkeyPatch
+    service: Service,
+    client: RemoteRendering,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: float | None,
+    silence: float | None,
 ) -> None:
-    monkeypatch.setattr(transport, "_CALL_SECONDS", 0.2)
+    monkeypatch.setattr(transport, "_CALL_SECONDS", whole)
+    monkeypatch.setattr(transport, "_TIMEOUT", httpx.Timeout(silence))
     service.says[SAS_CREATE] = [None]
     fault = await fault_of(client.start(ORDER))
     assert (fault.code, fault.transient) == (Code.SERVICE_UNAVAILABLE, True)

@@ -9,7 +9,10 @@ _MANIFEST = "shared/manifest.py"
 _RECORDS = "shared/in_flight.py"
 _STEPS = "shared/steps.py"
 
-_CRASHES = "tests/faults/test_crash_points.py::test_killed_at_any_point_it_ends_once_and_leaves_nothing"
+_CRASHES = (
+    "tests/faults/test_crash_points_started.py::"
+    "test_killed_at_any_point_what_was_started_ends_once_and_leaves_nothing"
+)
 _INPUTS = "tests/test_lifecycle_inputs.py"
 _LIFE = "tests/test_lifecycle.py"
 _OVERTAKEN = "tests/test_lifecycle_overtaken.py"

@@ -71,8 +71,8 @@ class Counted:
 
     @property
     def embedded_budget(self) -> int:
-        """What the embedded service may ask of storage."""
-        return 6 + self.files
+        """What the embedded service may ask of storage: to answer a poll it reads the request's record."""
+        return 6 + self.files + self.polls
 
 
 async def counted(azurite: Azurite, service: ServiceName) -> Counted:

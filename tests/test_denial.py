@@ -142,7 +142,7 @@ async def test_a_role_lacking_on_the_records_is_said_by_the_trigger(
 ) -> None:
     in_flight = bundle.app.settings.in_flight_container
     deny(lambda request: f"/{in_flight}/" in path(request))
-    with pytest.raises(Problem, match=rf"'Storage Blob Data Reader' on container {in_flight} of"):
+    with pytest.raises(Problem, match=rf"'Storage Blob Data Contributor' on container {in_flight} of"):
         await bundle.drop("cube.obj", CUBE)
 
 

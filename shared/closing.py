@@ -6,7 +6,7 @@ from shared import manifest, paths
 from shared.conversion import Outcome, Status, Step
 from shared.hold import Hold
 from shared.in_flight import NotOurs
-from shared.outcome import of_a_deleted_model
+from shared.outcome import of_another_version
 from shared.problems import Code
 from shared.storage import Conflict
 from shared.telemetry import event
@@ -46,12 +46,12 @@ class Closing:
         if head is None:
             if outcome.code != Code.SOURCE_DELETED:
                 self._hold.warn(Code.SOURCE_DELETED, "The model was deleted while it was being converted.")
-            if not conversion.sent:
-                outcome = of_a_deleted_model(outcome, conversion.etag)
+            if not conversion.sent and not conversion.was_read(outcome):
+                outcome = of_another_version(outcome)
         elif head.etag != conversion.etag:
             if not conversion.is_same_content(head.size, head.md5):
                 raise Changed
-            if outcome.model_etag not in (None, conversion.etag, head.etag):
+            if conversion.was_read(outcome) is False:
                 raise Changed(misread=True)  # the same bytes before and after, and others in between
             self._hold.note(etag=head.etag)
         if conversion.companions and conversion.ordered:

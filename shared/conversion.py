@@ -170,7 +170,8 @@ class Kept(_Value):
 
 class Outcome(_Value):
     """How a conversion ended, before it is told. ``errors`` are the service's own; without any, ``code`` and
-    ``message`` are all there is. ``model_etag`` is the version of the model that the service says it read."""
+    ``message`` are all there is. ``model_etag`` and ``model_md5`` (hexadecimal) are of the version of the
+    model that the service says it read."""
 
     status: Status
     code: str | None = None
@@ -181,6 +182,7 @@ class Outcome(_Value):
     kept: tuple[Kept, ...] = ()
     statistics: dict[str, Any] = Field(default_factory=dict)
     model_etag: str | None = None
+    model_md5: str | None = None
 
 
 class Conversion(_Value):
@@ -283,6 +285,12 @@ class Conversion(_Value):
             "status": Status.PENDING,
             "percent": None,
         }
+
+    def was_read(self, outcome: Outcome) -> bool | None:
+        """Whether the service read this version, or the same bytes; None where it does not say."""
+        if outcome.model_etag is None:
+            return None
+        return outcome.model_etag == self.etag or (self.md5 is not None and outcome.model_md5 == self.md5)
 
     def is_same_content(self, size: int, md5: bytes | None) -> bool:
         """Whether a version with these is the same bytes: storage knows the MD5 of most blobs."""

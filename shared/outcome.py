@@ -45,13 +45,14 @@ def reported(progress: Progress) -> Outcome:
         kept=tuple(Kept(output_type=one.type, guid=one.guid, name=one.name) for one in progress.kept),
         statistics=dict(progress.statistics),
         model_etag=progress.model_etag,
+        model_md5=progress.model_md5,
     )
 
 
-def of_a_deleted_model(outcome: Outcome, etag: str) -> Outcome:
-    """The outcome of a conversion whose model is gone: a success only where the service says that it read
-    the version ``etag``. Another may have been there for a while, and nobody could tell any more."""
-    if outcome.status is not Status.SUCCESS or outcome.model_etag == etag:
+def of_another_version(outcome: Outcome) -> Outcome:
+    """The outcome of a conversion whose model is gone, and was perhaps another when the service read it:
+    nobody can tell any more, so it is no success."""
+    if outcome.status is not Status.SUCCESS:
         return outcome
     return Outcome(
         status=Status.FAILED,

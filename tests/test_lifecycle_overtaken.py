@@ -250,6 +250,18 @@ async def test_a_version_that_came_and_went_is_not_passed_off_as_the_one_before(
     assert set(await pipeline.outputs(PATH)) == {manifest.id}
 
 
+async def test_metadata_that_change_before_and_after_the_service_reads_are_no_other_version(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.drop(PATH, block(2))
+    await pipeline.upload(PATH, block(2), colour="red")
+    for request in await pipeline.requests():
+        await pipeline.run(request)
+    await pipeline.upload(PATH, block(2), colour="green")
+    await pipeline.settle()
+    await assert_whole(pipeline, block(2), jobs=1)
+
+
 async def test_a_version_that_was_there_only_while_the_service_read_is_not_mixed_in(
     pipeline: Pipeline,
 ) -> None:

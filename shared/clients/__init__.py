@@ -155,7 +155,8 @@ class Progress:
     `word` is its own for `status`. `outputs` is None when it does not say what it wrote: the output
     folder does. `code` and `message` are its own, of a failure; `errors` are all of them, that one first,
     where the service tells more than one. `denied` says that it failed because storage refused it;
-    `model_etag` is the version of the model that it read, where it says so.
+    `model_etag` is the version of the model that it read, and `model_md5` the MD5 of its bytes in
+    hexadecimal, where it says so.
     """
 
     status: Status
@@ -171,6 +172,7 @@ class Progress:
     kept: tuple[Kept, ...] = ()
     denied: bool = False
     model_etag: str | None = None
+    model_md5: str | None = None
 
 
 class ConversionService(Protocol):

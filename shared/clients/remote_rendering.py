@@ -256,6 +256,7 @@ class RemoteRendering:
             trace_id=reply.trace_id,
             denied=status is Status.FAILED and is_denial(code, message),
             model_etag=_text(result, "modelETag"),
+            model_md5=_text(result, "modelMD5"),
         )
 
     async def collect(self, order: Order) -> tuple[OutputFile, ...]:

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,16 @@ class Containers:
             yield Container(client)
 
 
+@dataclass(frozen=True)
+class Read:
+    """A file as it was read: its size in bytes; of a blob its ETag, and its MD5 in hexadecimal where storage
+    knows it."""
+
+    size: int
+    etag: str | None = None
+    md5: str | None = None
+
+
 class Container:
     """Files in and out of one container, a file at a time and in bounded memory.
 
@@ -148,8 +159,8 @@ class Container:
                     break
         return sizes
 
-    async def download(self, name: str, to: Path, *, most: int) -> tuple[int, str]:
-        """Writes the blob to a file; its size and its ETag, "" for what is no blob.
+    async def download(self, name: str, to: Path, *, most: int) -> "Read":
+        """Writes the blob to a file.
 
         Raises:
             Problem: ``too-large`` for more than ``most`` bytes, before they are fetched.
@@ -161,7 +172,8 @@ class Container:
             with await asyncio.to_thread(to.open, "xb") as file:
                 async for chunk in stream.chunks():
                     await asyncio.to_thread(file.write, chunk)
-            return int(stream.size), str(stream.properties.etag)
+            md5 = stream.properties.content_settings.content_md5
+            return Read(int(stream.size), str(stream.properties.etag), bytes(md5).hex() if md5 else None)
 
     async def write(self, name: str, data: bytes, content_type: str) -> None:
         """Writes a small blob, over whatever was there, with its Content-MD5."""

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from shared.archives import ZipEntry, model_in_zip, zip_entries
-from shared.embedded.containers import Container, too_large
+from shared.embedded.containers import Container, Read, too_large
 from shared.embedded.engine.formats import READS
 from shared.embedded.engine.job import Warning_
 from shared.embedded.reports import stem
@@ -47,12 +47,12 @@ _CHUNK = 4 * _MEBIBYTE
 @dataclass(frozen=True)
 class Inputs:
     """What lies in the folder: ``model`` is a path relative to it, ``settings`` the content of the
-    model's ConversionSettings.json, ``etag`` the model's version, "" for what is no blob."""
+    model's ConversionSettings.json, ``read`` the model's version."""
 
     model: str
     settings: Mapping[str, Any]
     warnings: tuple[Warning_, ...]
-    etag: str = ""
+    read: Read | None = None
 
 
 async def fetch(
@@ -108,16 +108,16 @@ class _Fetch:
         kind = extension(self._name)
         # Its stem is that of the outputs: the engine names the scene after it.
         model = stem(self._name) + kind
-        size, etag = await self._get(self._name, model)
-        if size == 0:
+        read = await self._get(self._name, model)
+        if read.size == 0:
             raise Problem(Code.EMPTY, f"{self._name!r} is empty. Upload it again, with its content.")
         if listed is None:
-            self._check_disk(self._name, size, fetched=size)
+            self._check_disk(self._name, read.size, fetched=read.size)
         if kind == ".zip":
             model = await asyncio.to_thread(self._unpack, self._into / model)
         else:
             await self._companions(model)
-        return Inputs(model, await self._settings(), tuple(self._warnings), etag)
+        return Inputs(model, await self._settings(), tuple(self._warnings), read)
 
     async def _list(self) -> dict[str, int]:
         """What lies in the model's folder, by its name there; a model whose folder is told is not looked for,
@@ -136,15 +136,15 @@ class _Fetch:
     def _blob(self, name: str) -> str:
         return self._folder + name if self._files is None else self._prefix + self._files[name]
 
-    async def _get(self, name: str, place: str) -> tuple[int, str]:
-        """Fetches a file, if it is not too large by now; its size and its ETag."""
+    async def _get(self, name: str, place: str) -> Read:
+        """Fetches a file, if it is not too large by now."""
         target = self._into / place
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
         most = min(self._left, self._engine_memory // 2)
-        size, etag = await self._container.download(self._blob(name), target, most=most)
-        self._sizes[name] = size
-        self._left -= size
-        return size, etag
+        read = await self._container.download(self._blob(name), target, most=most)
+        self._sizes[name] = read.size
+        self._left -= read.size
+        return read
 
     def _check(self, name: str, size: int) -> None:
         """Refuses, before it is fetched, what cannot be converted on this instance."""

@@ -128,8 +128,8 @@ class Record(_Value):
 
     ``result`` is the end's: ``outputs`` (a list of ``path`` in the target container, ``type``, ``size``,
     ``sha256``, ``contentType``, and ``role`` where a file only belongs to another), ``warnings`` (``code``,
-    ``title``, ``details``), ``statistics``, and ``modelETag``, the version that was read. ``fault`` is what
-    ended the last try and may not end the next.
+    ``title``, ``details``), ``statistics``, and of the model that was read ``modelETag`` and ``modelMD5``
+    (hexadecimal). ``fault`` is what ended the last try and may not end the next.
     """
 
     request: Request

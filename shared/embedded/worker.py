@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from azure.core.exceptions import AzureError
 
-from shared.embedded.containers import Container, Containers, Unreachable
+from shared.embedded.containers import Container, Containers, Read, Unreachable
 from shared.embedded.engine.job import Job, Limits, Made, Result, Warning_
 from shared.embedded.inputs import Inputs, fetch
 from shared.embedded.reports import ASSET_IS_GLB, info_json, info_name, result_json, result_name, stem
@@ -206,7 +206,7 @@ class Worker:
         return await self._requests.finish(
             held,
             State.SUCCEEDED,
-            result=_result(written, warnings, result.statistics) | {"modelETag": inputs.etag},
+            result=_result(written, warnings, result.statistics) | _version(inputs.read),
         )
 
     def _job(self, request: Request, inputs: Inputs, incoming: Path, outgoing: Path) -> Job:
@@ -312,6 +312,10 @@ def _result(
         ],
         "statistics": dict(statistics),
     }
+
+
+def _version(read: Read | None) -> dict[str, Any]:
+    return {} if read is None else {"modelETag": read.etag, "modelMD5": read.md5}
 
 
 def _asked_name(request: Request) -> str | None:

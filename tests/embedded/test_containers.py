@@ -102,13 +102,13 @@ async def test_large_files_go_up_and_down_unchanged(bundle: Bundle, tmp_path: Pa
     target = bundle.target(sas=bundle.sas(bundle.converted, "rwl"))
     async with bundle.containers.open(target) as container:
         await container.upload("large.bin", tmp_path / "up", "application/octet-stream")
-        size, etag = await container.download("large.bin", tmp_path / "down", most=len(data))
+        read = await container.download("large.bin", tmp_path / "down", most=len(data))
         assert await container.list("large") == {"large.bin": len(data)}
     assert (tmp_path / "down").read_bytes() == data
     head = await bundle.storage.head(bundle.converted, "large.bin")
     assert head is not None
-    assert (size, etag) == (len(data), head.etag)
     assert head.md5 == hashlib.md5(data, usedforsecurity=False).digest()
+    assert (read.size, read.etag, read.md5) == (len(data), head.etag, head.md5.hex())
 
 
 async def test_a_file_above_the_limit_is_not_written(bundle: Bundle, tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ OF_RECORDS = (
         "finish-without-the-model",
         "R6",
         "Success of a model that is gone is one only if the service says that it read this version.",
-        (Edit(_CLOSING, "            if not conversion.sent:\n", "            if False:\n"),),
+        (Edit(_CLOSING, "if not conversion.sent and not conversion.was_read(outcome):", "if False:"),),
         (f"{_OVERTAKEN}::test_a_version_that_came_and_went_is_not_passed_off_as_the_one_before",),
     ),
     Guard(
@@ -240,7 +240,7 @@ OF_RECORDS = (
         (
             Edit(
                 _CLOSING,
-                "if outcome.model_etag not in (None, conversion.etag, head.etag):",
+                "if conversion.was_read(outcome) is False:",
                 "if False:",
             ),
         ),

@@ -16,7 +16,7 @@ from shared.embedded.api.api2convert.errors import NOT_FOUND, UNREACHABLE, Input
 from shared.embedded.api.api2convert.files import content_type_of
 from shared.embedded.api.api2convert.model import UPLOADED, Input
 from shared.embedded.api.api2convert.store import Jobs
-from shared.embedded.containers import too_large
+from shared.embedded.containers import Read, too_large
 from shared.formats import extension
 from shared.outbound import Fetched, Outbound, TooMuch
 from shared.problems import Problem
@@ -133,13 +133,13 @@ class OnDisk:
     async def list(self, prefix: str) -> dict[str, int]:
         return {name: path.stat().st_size for name, path in self._files.items() if name.startswith(prefix)}
 
-    async def download(self, name: str, to: Path, *, most: int) -> tuple[int, str]:
+    async def download(self, name: str, to: Path, *, most: int) -> Read:
         path = self._files[name]
         size = path.stat().st_size
         if size > most:
             raise too_large(name, size, most)
         await asyncio.to_thread(os.link, path, to)
-        return size, ""
+        return Read(size)
 
 
 def _name(item: Input, fetched: Fetched) -> str:

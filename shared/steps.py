@@ -260,9 +260,16 @@ class Run:
             return False
         assert conversion.service_id is not None
         assert conversion.started_at is not None
-        if self._is_late(by=tools.pace.claim):
-            return await self._time_out()  # asking fails in a way that nobody thought of
-        progress = await self._service().poll(conversion.service_id)
+        service = self._service()
+        try:
+            progress = await service.poll(conversion.service_id)
+        except ServiceFault:
+            raise
+        except Exception:
+            # Asking fails in a way that nobody thought of; it may do so for ever.
+            if self._is_late(by=tools.pace.claim):
+                return await self._time_out()
+            raise
         self._hold.note(trace_id=progress.trace_id or conversion.trace_id)
         self._hold.tell(progress.warnings)
         if progress.denied and await self._may_start_anew():
@@ -385,8 +392,8 @@ class Run:
             message=problem.message,
             logs=known.logs if known else (),
         )
-        if self.conversion.step is Step.COLLECT:
-            # What has been brought so far: no file is there that the manifest does not name.
+        if self.conversion.ordered:
+            # What was written so far: no file is there that the manifest does not name.
             outcome = collected(outcome, await self._there(), [])
         return await self._closing.close(outcome)
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from local.azurite import Azurite
-from shared.clients import transport
+from shared.clients import Progress, transport
 from shared.conversion import Conversion, Status, Step
 from shared.manifest import Manifest
 from tests.clients.orders import jwt
@@ -236,6 +236,44 @@ async def test_a_job_that_ended_before_a_late_tick_is_no_timeout(azurite: Azurit
         pipeline.later(650)
         await pipeline.app.tick.run()
         assert (await pipeline.manifest("cube.stl")).status is Status.SUCCESS
+
+
+async def test_a_job_that_ended_while_nobody_ticked_for_long_is_no_timeout(azurite: Azurite) -> None:
+    async with start(azurite, converter=Copier(), deadline_seconds=600) as pipeline:
+        pipeline.app.callbacks.url = lambda conversion: None  # type: ignore[method-assign]
+        await pipeline.drop("cube.stl", CUBE)
+        await pipeline.work()
+        pipeline.later(24 * 3600)
+        await pipeline.app.tick.run()
+        assert (await pipeline.manifest("cube.stl")).status is Status.SUCCESS
+
+
+async def test_asking_that_fails_in_a_way_nobody_thought_of_ends_in_a_timeout(azurite: Azurite) -> None:
+    async def broken(service_id: str) -> Progress:
+        raise RuntimeError("a bug")
+
+    async with with_service(azurite, deadline_seconds=600) as (pipeline, _):
+        await pipeline.drop("cube.stl", CUBE)
+        pipeline.app.services["remote-rendering"].poll = broken  # type: ignore[method-assign]
+        pipeline.later(601)
+        await pipeline.app.tick.run()
+        assert await pipeline.records() == ["cube.stl"]
+        pipeline.later(pipeline.app.settings.claim_seconds)
+        await pipeline.app.tick.run()
+        assert (await pipeline.manifest("cube.stl")).status is Status.TIMEOUT
+
+
+async def test_what_a_job_had_written_when_its_time_was_over_is_in_the_manifest(azurite: Azurite) -> None:
+    async with with_service(azurite, deadline_seconds=600) as (pipeline, _):
+        await pipeline.drop("cube.stl", CUBE)
+        folder = f"cube.stl/{(await record(pipeline)).id}"
+        converted = pipeline.app.settings.converted_container
+        await pipeline.app.storage.put(converted, f"{folder}/cube.glb", b"half")
+        pipeline.later(601)
+        await pipeline.app.tick.run()
+        manifest = await pipeline.manifest("cube.stl")
+        assert (manifest.status, manifest.derivatives) == (Status.TIMEOUT, ())
+        assert [log.path for log in manifest.logs] == [f"{folder}/cube.glb"]
 
 
 async def test_the_instances_own_clock_decides_nothing(azurite: Azurite) -> None:

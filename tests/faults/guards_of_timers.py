@@ -213,6 +213,26 @@ OF_TIMERS = (
         (f"{_SERVICES}::test_a_service_at_fault_ends_in_a_manifest",),
     ),
     Guard(
+        "files-of-a-failure",
+        "R5",
+        "A manifest names what was written before its conversion failed.",
+        (
+            Edit(
+                _STEPS,
+                "        if self.conversion.ordered:\n            # What",
+                "        if False:\n            # What",
+            ),
+        ),
+        (f"{_SERVICES}::test_what_a_job_had_written_when_its_time_was_over_is_in_the_manifest",),
+    ),
+    Guard(
+        "polls-end",
+        "",
+        "Asking that fails for ever, in whatever way, ends at the deadline.",
+        (Edit(_STEPS, "if self._is_late(by=tools.pace.claim):", "if False:"),),
+        (f"{_SERVICES}::test_asking_that_fails_in_a_way_nobody_thought_of_ends_in_a_timeout",),
+    ),
+    Guard(
         "one-version-in-a-copy",
         "",
         "A blob that is replaced while it is read is not read in two halves.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from local.azurite import ACCOUNT, KEY, Azurite
+from local.azurite import ACCOUNT, KEY
 from shared.manifest import Manifest
 from tests.faults.canaries import Canaries
 from tests.faults.fleet import Platform
@@ -17,6 +17,7 @@ from tests.faults.whole import (
     N,
     Scene,
     assert_whole,
+    enduring_azurite,
     measured,
     models,
     polls_at_the_interval,
@@ -51,7 +52,7 @@ async def load(
     account_key = f"the-account-key-{secrets.token_hex(16)}"
     with pytest.MonkeyPatch.context() as patch, seeded(seed) as lot:
         patch.setenv("AZURITE_ACCOUNTS", f"{ACCOUNT}:{storage_key}")
-        with Azurite.start() as azurite:
+        with enduring_azurite() as azurite:
             patch.setattr("local.azurite.KEY", storage_key)
             async with scene(
                 azurite, folder, seed=seed, lives=(30, 400), embedded_account_key=account_key

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from local.azurite import Azurite
 from shared import paths
+from tests.faults.whole import enduring_azurite
 from tests.pipeline import Pipeline, start
 from tests.shapes import sample
 from tests.test_tick import Counts
@@ -34,7 +34,7 @@ async def test_one_sweep_finds_every_model_whose_event_was_lost() -> None:
     random.Random(SEED).shuffle(delivered)
     lost = {delivered.pop() for _ in range(MODELS // 10)}
     counts = Counts()
-    with Azurite.start() as azurite:
+    with enduring_azurite() as azurite:
         async with start(
             azurite,
             client_options={"transport": counts},

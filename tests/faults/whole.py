@@ -3,8 +3,8 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,24 @@ N = int(os.environ.get("N", "200"))
 LONG = pytest.mark.timeout(max(1200, 6 * N))
 _MOST = 2000  # Azurite gets slow with what it holds
 
+_NO_GC = Path(__file__).with_name("azurite_no_gc.cjs")
+
 GLB = '[{"type": "glb"}]'
 
 
 def shards(count: int) -> list[int]:
     """How many models each of as many Azurites gets as are needed."""
     return [min(_MOST, count - begin) for begin in range(0, count, _MOST)]
+
+
+@contextmanager
+def enduring_azurite() -> Iterator[Azurite]:
+    """An Azurite for a long load, which never stops to collect its garbage."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NODE_OPTIONS", f"--require {json.dumps(str(_NO_GC))}")
+        azurite = Azurite.start()
+    with azurite:
+        yield azurite
 
 
 def measured(row: str, **figures: Any) -> None:

@@ -85,3 +85,6 @@ async def running() -> AsyncIterator[Service]:
         yield service
     finally:
         server.close()
+        # A client that gave up may be gone, and its connection not yet.
+        server.abort_clients()
+        await server.wait_closed()

@@ -96,7 +96,7 @@ class Tools:
     def ordering(self, conversion: Conversion) -> dict[str, Any]:
         """What the record says from the claim to start on: the service may have the conversion, until when,
         and under which id, where that is known before the service is asked."""
-        client = self.services.get(conversion.service) if conversion.service else None
+        client = self._service_of(conversion)
         options = conversion.settings.options if conversion.settings else {}
         ahead = client.id_ahead(conversion.id, files_of(conversion), options) if client else None
         return {
@@ -104,6 +104,10 @@ class Tools:
             "deadline": conversion.deadline or self.now() + timedelta(seconds=self.pace.deadline),
             "service_id": conversion.service_id or ahead,
         }
+
+    def _service_of(self, conversion: Conversion) -> ConversionService | None:
+        """The client of the conversion's service; None where it is not known yet, or not set up any more."""
+        return self.services.get(conversion.service) if conversion.service else None
 
     async def head(self, path: str) -> BlobHead | None:
         """The model at ``path``, also where its name would make a client leave the container."""
@@ -117,7 +121,7 @@ class Tools:
 
     async def cancel(self, conversion: Conversion) -> None:
         """Tells the service that nobody wants the conversion any more, where it can be told."""
-        service = self.services.get(conversion.service) if conversion.service else None
+        service = self._service_of(conversion)
         if service is not None and conversion.service_id is not None:
             try:
                 await service.cancel(conversion.service_id)
@@ -128,7 +132,7 @@ class Tools:
 
     async def dispose(self, conversion: Conversion) -> None:
         """Deletes what the conversion left at the service, where it can be deleted."""
-        service = self.services.get(conversion.service) if conversion.service else None
+        service = self._service_of(conversion)
         if service is not None and conversion.service_id is not None:
             try:
                 await service.dispose(conversion.service_id)
@@ -139,7 +143,7 @@ class Tools:
     async def _unstage(self, conversion: Conversion) -> None:
         """Deletes what was made for the service, which need not have heard of it; also what a run that died
         has left of an older order, whatever model and service that was for."""
-        service = self.services.get(conversion.service) if conversion.service else None
+        service = self._service_of(conversion)
         owners: list[str] = []
         if conversion.companions and (service is None or service.uploads):
             owners.append(conversion.id)  # only a model with companions has to be packed

@@ -12,6 +12,9 @@ from local.azurite import Azurite
 from shared.conversion import Step
 from tests.pipeline import Pipeline, start
 
+#: Ends the address that jobs are posted to.
+JOB = "/designdata/job"
+
 
 class Outside(httpx.AsyncBaseTransport):
     """HTTP to the bundle stays in this process; what is for its storage goes there."""
@@ -76,3 +79,9 @@ async def started(pipeline: Pipeline, path: str = "pyramid.obj") -> None:
         if record.step is Step.POLL:
             return
     raise AssertionError(f"{path} was not started")
+
+
+async def objects(pipeline: Pipeline) -> list[str]:
+    """What is left of uploads."""
+    container = pipeline.app.settings.embedded_container
+    return [head.name async for head in pipeline.app.storage.list(container, "oss/objects/")]

@@ -18,6 +18,7 @@ _REQUESTED = "tests/embedded/test_requests.py"
 _SECRETS = "tests/faults/test_secrets.py"
 _SERVICES = "tests/test_lifecycle_services.py"
 _TRANSLATED = "tests/test_model_derivative.py"
+_SENT = "tests/test_model_derivative_sent.py"
 _WORKER = "tests/embedded/test_worker.py"
 
 AT_SERVICES = (
@@ -135,7 +136,7 @@ AT_SERVICES = (
                 '"service_id": conversion.service_id,',
             ),
         ),
-        (f"{_TRANSLATED}::test_what_a_start_that_died_had_uploaded_goes_with_its_version",),
+        (f"{_SENT}::test_what_a_start_that_died_had_uploaded_goes_with_its_version",),
     ),
     Guard(
         "upload-once",
@@ -148,7 +149,7 @@ AT_SERVICES = (
                 "if True:",
             ),
         ),
-        (f"{_TRANSLATED}::test_a_crash_makes_no_second_translation",),
+        (f"{_SENT}::test_a_crash_makes_no_second_translation",),
     ),
     Guard(
         "translation-exists",

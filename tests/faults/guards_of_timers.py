@@ -13,7 +13,7 @@ _SWEEPS = "tests/test_sweep.py"
 _TICKS = "tests/test_tick.py"
 _STORAGE = "tests/test_storage.py"
 _TRANSFERS = "tests/test_transfers.py"
-_TRANSLATED = "tests/test_model_derivative.py"
+_SENT = "tests/test_model_derivative_sent.py"
 
 OF_TIMERS = (
     Guard(
@@ -244,7 +244,7 @@ OF_TIMERS = (
         "",
         "What is sent is the version that the record names, of companions too.",
         (Edit("shared/copies.py", "length=length, etag=versions.get(path)", "length=length"),),
-        (f"{_TRANSLATED}::test_a_companion_that_changes_while_files_are_sent_is_another_order",),
+        (f"{_SENT}::test_a_companion_that_changes_while_files_are_sent_is_another_order",),
     ),
     Guard(
         "heeded-429",

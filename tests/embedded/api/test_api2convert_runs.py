@@ -89,7 +89,8 @@ async def test_deleting_a_job_stops_its_conversion(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_deleting_a_conversion_stops_it_and_leaves_the_others(service: Service, quick: None) -> None:
+async def begun(service: Service) -> tuple[Waits, dict[str, Any], asyncio.Task[None]]:
+    """A job of two conversions, the first of which an engine is at."""
     engine = Waits()
     service.worker = service.bundle.worker(engine)
     job = await service.created(
@@ -97,6 +98,11 @@ async def test_deleting_a_conversion_stops_it_and_leaves_the_others(service: Ser
     )
     work = asyncio.create_task(service.work())
     await engine.begun.wait()
+    return engine, job, work
+
+
+async def test_deleting_a_conversion_stops_it_and_leaves_the_others(service: Service, quick: None) -> None:
+    engine, job, work = await begun(service)
     first = f"/jobs/{job['id']}/conversions/{job['conversion'][0]['id']}"
     assert (await service.call("DELETE", first)).status_code == 204
     await asyncio.wait_for(engine.stopped.wait(), 10)
@@ -108,13 +114,7 @@ async def test_deleting_a_conversion_stops_it_and_leaves_the_others(service: Ser
 
 
 async def test_a_conversion_that_is_deleted_before_its_turn_is_not_begun(service: Service) -> None:
-    engine = Waits()
-    service.worker = service.bundle.worker(engine)
-    job = await service.created(
-        input=[await service.remote("box.obj", obj())], conversion=[target("glb"), target("stl")]
-    )
-    work = asyncio.create_task(service.work())
-    await engine.begun.wait()
+    engine, job, work = await begun(service)
     second = f"/jobs/{job['id']}/conversions/{job['conversion'][1]['id']}"
     assert (await service.call("DELETE", second)).status_code == 204
     engine.go_on.set()

@@ -13,7 +13,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from local.places import ROOT
@@ -56,19 +58,23 @@ def main(arguments: Sequence[str], guards: Sequence[Guard] = GUARDS, root: Path 
         return 1
     print("| guard | rule | removed | first red test | seconds |\n|---|---|---|---|---|", flush=True)
     bad = 0
-    for guard in chosen:
-        try:
-            run = check(guard, guard.tests, root)
-        except Lost as lost:
-            run = Run(-1, None, str(lost), 0.0)
-        if run.red is None:
-            bad += 1
-            why = f"no verdict, status {run.status}: {run.said}" if run.status else "nothing noticed"
-            print(f"{guard.id}: {why}", file=sys.stderr)
-        red = f"`{run.red}`" if run.red else "**none**"
-        print(f"| {guard.id} | {guard.rule} | {guard.removed} | {red} | {run.seconds:.0f} |", flush=True)
+    with ThreadPoolExecutor(os.cpu_count()) as several:
+        for guard, run in zip(chosen, several.map(partial(_without, root=root), chosen), strict=True):
+            if run.red is None:
+                bad += 1
+                why = f"no verdict, status {run.status}: {run.said}" if run.status else "nothing noticed"
+                print(f"{guard.id}: {why}", file=sys.stderr)
+            red = f"`{run.red}`" if run.red else "**none**"
+            print(f"| {guard.id} | {guard.rule} | {guard.removed} | {red} | {run.seconds:.0f} |", flush=True)
     print(f"\n{len(chosen) - bad} of {len(chosen)} guards are missed by a test.", file=sys.stderr)
     return 1 if bad else 0
+
+
+def _without(guard: Guard, root: Path) -> Run:
+    try:
+        return check(guard, guard.tests, root)
+    except Lost as lost:
+        return Run(-1, None, str(lost), 0.0)
 
 
 def check(guard: Guard | None, tests: Sequence[str], root: Path) -> Run:
@@ -90,7 +96,9 @@ def check(guard: Guard | None, tests: Sequence[str], root: Path) -> Run:
 
 
 def _pytest(folder: Path, tests: Sequence[str], *, until_red: bool) -> Run:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(["-x"] if until_red else [])]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    # One mutant is one process, of several at a time; the whole has all of them.
+    command += ["-x"] if until_red else ["--numprocesses", "auto", "--dist", "loadfile"]
     begun = time.monotonic()
     try:
         done = subprocess.run(

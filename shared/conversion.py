@@ -185,6 +185,16 @@ class Outcome(_Value):
     model_md5: str | None = None
 
 
+class AtService(_Value):
+    """A conversion as its service may have it: what there is to say when nobody wants it any more. ``packed``
+    says that the model and its companions may have been made one file for it."""
+
+    id: str
+    service: ServiceName
+    service_id: str | None
+    packed: bool
+
+
 class Conversion(_Value):
     """The record of a conversion in flight.
 
@@ -194,7 +204,8 @@ class Conversion(_Value):
     row, ``bad_replies`` how many of the last of them were replies that made no sense, ``fault`` what the
     last one said, ``resume_at`` when a service that answered 429 may be called again. ``settled_at`` is when
     the settings were read. ``drop`` names folders that nothing will refer to once this conversion has its
-    manifest. ``sent`` says that the service was sent the model, in the version ``etag``, and does not read it
+    manifest, ``abandoned`` what this one has taken the place of, until the services have been told so.
+    ``sent`` says that the service was sent the model, in the version ``etag``, and does not read it
     itself. ``denied_at`` is when the service had been refused by storage, and the conversion got the id,
     and the SAS tokens, that it has now: that happens once.
     """
@@ -225,6 +236,7 @@ class Conversion(_Value):
     missing: tuple[str, ...] = ()
     manifest_etag: str | None = None
     drop: tuple[str, ...] = ()
+    abandoned: tuple[AtService, ...] = ()
     ordered: bool = False
     service_id: str | None = None
     sent: bool = False
@@ -263,6 +275,22 @@ class Conversion(_Value):
         return self.settings.service if self.settings else None
 
     @property
+    def at_service(self) -> AtService | None:
+        """The conversion as its service may have it; None as long as it cannot."""
+        if self.service is None or not self.ordered:
+            return None
+        return AtService(
+            id=self.id, service=self.service, service_id=self.service_id, packed=bool(self.companions)
+        )
+
+    @property
+    def left_behind(self) -> dict[str, Any]:
+        """What whatever takes this one's place has to see to: folders, and services to be told."""
+        if self.at_service is None:
+            return {"drop": self.drop, "abandoned": self.abandoned}
+        return {"drop": (*self.drop, self.id), "abandoned": (*self.abandoned, self.at_service)}
+
+    @property
     def sas_until(self) -> datetime:
         """When what is signed for the conversion ends; it has a deadline from its start on (promise 8)."""
         assert self.deadline is not None
@@ -276,7 +304,7 @@ class Conversion(_Value):
         """
         return {
             "id": secrets.token_hex(16),
-            "drop": (*self.drop, self.id),
+            **self.left_behind,
             "denied_at": now,
             "service_id": None,
             "sent": False,

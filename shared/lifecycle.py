@@ -147,10 +147,8 @@ class Lifecycle:
     async def _supersede(self, held: Held, fresh: Conversion) -> Held:
         """A newer version, or newer settings, in the place of the conversion in flight."""
         old = held.conversion
-        drop = (*old.drop, *((old.id,) if old.ordered else ()))
-        taken = await self._in_flight.replace(held, fresh.changed(drop=drop))
+        taken = await self._in_flight.replace(held, fresh.changed(**old.left_behind))
         event("conversion.superseded", old, by=fresh.id)
-        await self._tools.cancel(old)
         return taken
 
     async def _claim(self, held: Held) -> Held:
@@ -184,5 +182,5 @@ class Lifecycle:
                 # R4. Another run of this conversion carries on; another conversion has no use for it.
                 event("conversion.lost", run.conversion, now=lost.id)
                 if lost.id != run.conversion.id:
-                    await self._tools.cancel(run.conversion)
+                    await self._tools.cancel(run.conversion.at_service)
                 return

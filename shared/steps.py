@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from datetime import datetime, timedelta
+from typing import Any
 
 from shared import manifest, paths
 from shared.clients import ConversionService, Order, Place, Progress
@@ -24,6 +25,9 @@ _LEAST_BACK_OFF = 2.0
 _MOST_BACK_OFF = 300.0
 # How long files may be moved by a run that others wait for.
 _SHORT_SECONDS = 20.0
+# How long outputs may take to be brought, at the least: a job may end just before the deadline, or be found
+# to have ended long after it.
+_LEAST_TO_COLLECT = timedelta(hours=1)
 
 
 class _HeldBack(ServiceFault):
@@ -45,6 +49,8 @@ class Run:
         self._closing = Closing(self._hold)
         self._transfers = transfers
         self._copies = Copies(self._hold, None if transfers else SHORT)
+        # What this run has heard of the end, so that it need not ask again.
+        self._polled: Progress | None = None
 
     @property
     def conversion(self) -> Conversion:
@@ -60,6 +66,7 @@ class Run:
             Step.COLLECT: self._collect,
             Step.FINISH: self._closing.finish,
         }
+        await self._cancel_abandoned()
         goes_on = True
         while goes_on:
             try:
@@ -75,6 +82,13 @@ class Run:
         """Ends the conversion without success, and does what is left to do."""
         await self._end(problem)
         await self.work()
+
+    async def _cancel_abandoned(self) -> None:
+        """Tells services of what this conversion has taken the place of; whoever dies before the next write
+        of the record tells them again."""
+        for left in self.conversion.abandoned:
+            await self._tools.cancel(left)
+        self._hold.note(abandoned=())
 
     # --- Intake -------------------------------------------------------------------------------
 
@@ -105,7 +119,7 @@ class Run:
         resolved = await tools.intake.settings_of(conversion.path)
         self._hold.note(settings=resolved.settings, settings_hash=resolved.digest, settled_at=settled_at)
         if stored and old and old.settings_hash == resolved.digest and old.source.etag == head.etag:
-            return await self._leave_as_it_is()
+            return await self._keep(old, stored.etag)
         if head.size == 0:
             raise Problem(Code.EMPTY, "The model is empty: it has no bytes. Upload it again.")
         settings = resolved.checked()
@@ -114,13 +128,7 @@ class Run:
         self._hold.note(companions=companions.found, model_in_zip=companions.model_in_zip)
         if stored and old and _is_touched(old, self.conversion):
             # The same bytes under a new ETag: somebody changed metadata, or uploaded the file again.
-            source = old.source.model_copy(update={"etag": head.etag})
-            try:
-                touched = old.model_copy(update={"source": source})
-                await tools.manifests.write(touched, stored.etag, settled_at)
-            except Conflict:
-                return await self._wait(now)
-            return await self._leave_as_it_is()
+            return await self._keep(old, stored.etag)
         if companions.missing and companions.awaited and now < grace_ends:
             return await self._wait(grace_ends, companions.missing)
         self._judge(companions)
@@ -130,9 +138,27 @@ class Run:
             return False
         return await self._hold.enter(Step.START, missing=(), **tools.ordering(self.conversion))
 
-    async def _leave_as_it_is(self) -> bool:
-        """This version has its manifest, with these settings: the record goes, nothing else changes."""
-        event("conversion.already-done", self.conversion)
+    async def _keep(self, old: manifest.Manifest, etag: str) -> bool:
+        """This version has its manifest, with these settings: it stays, and the record goes, with what
+        superseded conversions have written."""
+        tools, conversion = self._tools, self.conversion
+        superseded = [one for one in conversion.drop if one != old.id]
+        if superseded or old.source.etag != conversion.etag:
+            source = old.source.model_copy(update={"etag": conversion.etag})
+            assert conversion.settled_at is not None
+            try:
+                # Also where it says nothing new: a superseded run that sleeps before its own can then write
+                # none.
+                await tools.manifests.write(
+                    old.model_copy(update={"source": source}), etag, conversion.settled_at
+                )
+            except Conflict:
+                return await self._wait(tools.now())
+        event("conversion.already-done", conversion)
+        for conversion_id in superseded:
+            await tools.drop_outputs(paths.outputs(conversion.path, conversion_id))
+        if superseded:
+            await tools.dispose(conversion)
         await self._hold.delete()
         return False
 
@@ -275,7 +301,12 @@ class Run:
         if progress.denied and await self._may_start_anew():
             return await self._start_anew(progress)
         if progress.status.is_final:
-            return await self._hold.enter(Step.COLLECT, status=Status.INPROGRESS, outcome=reported(progress))
+            self._polled = progress
+            changes: dict[str, Any] = {"status": Status.INPROGRESS, "outcome": reported(progress)}
+            if service.downloads:
+                until = tools.now() + _LEAST_TO_COLLECT
+                changes["deadline"] = max(conversion.deadline or until, until)
+            return await self._hold.enter(Step.COLLECT, **changes)
         if self._is_late():
             return await self._time_out()
         now = tools.now()
@@ -318,7 +349,7 @@ class Run:
             changes |= tools.ordering(old.model_copy(update=changes))
         await self._hold.enter(Step.START, **changes)
         event("conversion.started-anew", old, level=logging.WARNING, by=self.conversion.id)
-        await tools.cancel(old)
+        await self._cancel_abandoned()
         return not waits
 
     def _service(self) -> ConversionService:
@@ -366,7 +397,7 @@ class Run:
                 return await self._time_out()
             try:
                 async with asyncio.timeout(self._time_to_move):
-                    outputs = await self._service().collect(await self._order())
+                    outputs = await self._service().collect(await self._order(), self._polled)
             except (TooLong, TimeoutError):
                 return await self._hand_over()
             # Its client has held the outputs against the order, and what this run wrote is what there is:
@@ -399,7 +430,7 @@ class Run:
 
     async def _time_out(self) -> bool:
         conversion = self.conversion
-        await self._tools.cancel(conversion)
+        await self._tools.cancel(conversion.at_service)
         last = f" Its last word was '{conversion.status}'." if conversion.service_id else ""
         if conversion.fault is not None:
             last = f" The last call failed: {conversion.fault}"

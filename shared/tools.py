@@ -1,7 +1,7 @@
 """What the steps of a conversion work with, and how fast they go."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from shared import paths
 from shared.callbacks import Callbacks
 from shared.clients import ConversionService, InputFile
-from shared.conversion import Conversion, ServiceName
+from shared.conversion import AtService, Conversion, ServiceName
 from shared.in_flight import InFlight
 from shared.intake import Intake
 from shared.manifest import Manifests
@@ -17,7 +17,7 @@ from shared.problems import Problem, ServiceFault
 from shared.sas import Signer
 from shared.settings import Settings
 from shared.storage import BlobHead, Storage
-from shared.telemetry import event
+from shared.telemetry import event, unexpected
 
 
 @dataclass(frozen=True)
@@ -119,38 +119,32 @@ class Tools:
             return None
         return await self.storage.head(self.models, path)
 
-    async def cancel(self, conversion: Conversion) -> None:
+    async def cancel(self, left: AtService | None) -> None:
         """Tells the service that nobody wants the conversion any more, where it can be told."""
-        service = self._service_of(conversion)
-        if service is not None and conversion.service_id is not None:
-            try:
-                await service.cancel(conversion.service_id)
-            except ServiceFault as fault:
-                # What it still writes goes to a folder that nothing refers to.
-                event("service.cancel-failed", conversion, level=logging.WARNING, code=fault.code)
-        await self._unstage(conversion)
+        if left is None:
+            return
+        service = self.services.get(left.service)
+        if service is not None:
+            await _told("service.cancel-failed", service.cancel, left)
+        await self._unstage(left)
 
     async def dispose(self, conversion: Conversion) -> None:
         """Deletes what the conversion left at the service, where it can be deleted."""
-        service = self._service_of(conversion)
-        if service is not None and conversion.service_id is not None:
-            try:
-                await service.dispose(conversion.service_id)
-            except ServiceFault as fault:
-                event("service.dispose-failed", conversion, level=logging.WARNING, code=fault.code)
-        await self._unstage(conversion)
-
-    async def _unstage(self, conversion: Conversion) -> None:
-        """Deletes what was made for the service, which need not have heard of it; also what a run that died
-        has left of an older order, whatever model and service that was for."""
-        service = self._service_of(conversion)
-        owners: list[str] = []
-        if conversion.companions and (service is None or service.uploads):
-            owners.append(conversion.id)  # only a model with companions has to be packed
+        if (left := conversion.at_service) is not None:
+            service = self.services.get(left.service)
+            if service is not None:
+                await _told("service.dispose-failed", service.dispose, left)
+            await self._unstage(left)
         if any(each.uploads for each in self.services.values()):
-            owners += conversion.drop
-        for conversion_id in owners:
-            await self._delete_below(self.staging, paths.staged(conversion_id))
+            # What a run that was superseded has packed after that, and died.
+            for conversion_id in conversion.drop:
+                await self._delete_below(self.staging, paths.staged(conversion_id))
+
+    async def _unstage(self, left: AtService) -> None:
+        """Deletes what was made for the service, which need not have heard of it."""
+        service = self.services.get(left.service)
+        if left.packed and (service is None or service.uploads):
+            await self._delete_below(self.staging, paths.staged(left.id))
 
     async def drop_outputs(self, folder: str, wanted: frozenset[str] = frozenset()) -> int:
         """Deletes the outputs of one conversion, blob by blob as they list, except those ``wanted``.
@@ -163,6 +157,20 @@ class Tools:
             if blob.name not in wanted:
                 deleted += await self.storage.delete(container, blob.name)
         return deleted
+
+
+async def _told(failed: str, call: Callable[[str], Awaitable[None]], left: AtService) -> None:
+    """Says something to a service that knows the conversion; nothing depends on whether it hears it, for what
+    it still writes goes to a folder that nothing refers to."""
+    if left.service_id is None:
+        return
+    about: dict[str, Any] = {"conversion_id": left.id, "service": left.service, "service_id": left.service_id}
+    try:
+        await call(left.service_id)
+    except ServiceFault as fault:
+        event(failed, level=logging.WARNING, code=fault.code, **about)
+    except Exception as bug:
+        unexpected(failed, bug, **about)
 
 
 def files_of(conversion: Conversion) -> list[InputFile]:

@@ -187,6 +187,25 @@ async def test_a_run_that_slept_replaces_no_newer_manifest(
     await assert_whole(pipeline, block(3), jobs=2 if is_first else 3)
 
 
+async def test_a_run_that_slept_replaces_no_manifest_that_was_kept(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def back() -> None:
+        """The settings are again those of the manifest that is there."""
+        await pipeline.drop(f"{PATH}.conversion.json", b'{"formats": [{"type": "glb"}]}')
+
+    kept = await pipeline.convert(PATH, block(2))
+    await pipeline.drop(f"{PATH}.conversion.json", b'{"formats": [{"type": "stl"}]}')
+    for request in await pipeline.requests():
+        await pipeline.run(request)
+    pipeline.later(10)
+    once(monkeypatch, Manifests, "write", back)
+    await pipeline.app.lifecycle.advance(paths.record(PATH))
+    assert await pipeline.manifest(PATH) == kept
+    assert list(await pipeline.outputs(PATH)) == [kept.id]
+    assert await pipeline.records() == []
+
+
 async def test_a_version_that_lands_at_the_last_moment_keeps_its_record(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from shared.formats import API2CONVERT, MODEL_DERIVATIVE, REMOTE_RENDERING
 
 @pytest.mark.parametrize(
     ("service", "below", "embedded"),
-    [(REMOTE_RENDERING, 1, 6), (API2CONVERT, 1, 18), (MODEL_DERIVATIVE, 0, 16)],
+    [(REMOTE_RENDERING, 1, 6), (API2CONVERT, 1, 17), (MODEL_DERIVATIVE, 0, 14)],
 )
 async def test_a_conversion_asks_as_much_as_its_budget_says(
     azurite: Azurite, service: ServiceName, below: int, embedded: int

@@ -72,7 +72,7 @@ class Echo:
     async def poll(self, service_id: str) -> Progress:
         return Progress(Status.SUCCESS, "completed")
 
-    async def collect(self, order: Order) -> tuple[OutputFile, ...]:
+    async def collect(self, order: Order, polled: Progress | None = None) -> tuple[OutputFile, ...]:
         assert order.transfer is not None
         self.collections += 1
         data = self.received[order.id]
@@ -147,7 +147,7 @@ async def test_a_short_model_is_moved_by_the_way(pipeline: Pipeline, echo: Echo)
 async def test_what_takes_long_by_the_way_is_handed_over(
     pipeline: Pipeline, echo: Echo, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    async def stuck(order: Order) -> Any:
+    async def stuck(*_: Any) -> Any:
         await asyncio.Event().wait()
 
     if call == "collect":
@@ -220,6 +220,50 @@ async def test_the_third_death_of_a_transfer_is_the_end(pipeline: Pipeline, echo
     assert (manifest.status, manifest.errors[0].code) == (Status.FAILED, Code.GAVE_UP)
     assert deaths == 3
     assert await pipeline.records() == []
+
+
+@pytest.mark.parametrize("model", [SHORT_MODEL, MODEL], ids=["by the way", "by transfer_files"])
+async def test_a_job_that_ended_while_nobody_ticked_for_long_is_collected(
+    pipeline: Pipeline, echo: Echo, model: bytes
+) -> None:
+    await pipeline.drop("model.stl", model)
+    await pipeline.transfer()
+    assert echo.starts == 1
+    pipeline.later(10 * pipeline.app.settings.deadline_seconds)
+    await pipeline.app.tick.run()
+    await pipeline.transfer()
+    assert (await pipeline.manifest("model.stl")).status is Status.SUCCESS
+
+
+async def test_outputs_that_are_never_brought_are_a_timeout_an_hour_later(
+    pipeline: Pipeline, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise ServiceFault(Code.SERVICE_UNAVAILABLE, "The CDN is down.", transient=True)
+
+    monkeypatch.setattr(echo, "collect", broken)
+    await pipeline.drop("model.stl", SHORT_MODEL)
+    pipeline.later(10 * pipeline.app.settings.deadline_seconds)
+    await pipeline.app.tick.run()
+    pipeline.later(3500)
+    await pipeline.app.tick.run()
+    assert await pipeline.records() == ["model.stl"]
+    pipeline.later(101)
+    await pipeline.app.tick.run()
+    manifest = await pipeline.manifest("model.stl")
+    assert manifest.status is Status.TIMEOUT
+    assert "The CDN is down." in manifest.errors[0].message
+
+
+async def test_outputs_whose_messages_are_all_lost_are_a_timeout_too(pipeline: Pipeline, echo: Echo) -> None:
+    await pipeline.drop("model.stl", MODEL)
+    await pipeline.transfer()
+    pipeline.later(10 * pipeline.app.settings.deadline_seconds)
+    for _ in range(3 + 3600 // int(pipeline.app.settings.claim_seconds)):
+        await pipeline.app.tick.run()
+        pipeline.later(pipeline.app.settings.claim_seconds + 1)
+    assert await pipeline.records() == []
+    assert (await pipeline.manifest("model.stl")).status is Status.TIMEOUT
 
 
 async def test_an_output_that_is_not_as_stated_is_no_success(pipeline: Pipeline, echo: Echo) -> None:

@@ -156,7 +156,7 @@ class Progress:
     folder does. `code` and `message` are its own, of a failure; `errors` are all of them, that one first,
     where the service tells more than one. `denied` says that it failed because storage refused it;
     `model_etag` is the version of the model that it read, and `model_md5` the MD5 of its bytes in
-    hexadecimal, where it says so.
+    hexadecimal, where it says so. `answer` is the whole of it, as the client's own `collect` reads it.
     """
 
     status: Status
@@ -173,6 +173,7 @@ class Progress:
     denied: bool = False
     model_etag: str | None = None
     model_md5: str | None = None
+    answer: Any = field(default=None, repr=False, compare=False)
 
 
 class ConversionService(Protocol):
@@ -214,9 +215,10 @@ class ConversionService(Protocol):
             ServiceFault
         """
 
-    async def collect(self, order: Order) -> tuple[OutputFile, ...]:
+    async def collect(self, order: Order, polled: Progress | None = None) -> tuple[OutputFile, ...]:
         """Bring the outputs into the conversion's folder by `order.transfer`, checked against what the
-        service states of them; all of them, however often it is called.
+        service states of them; all of them, however often it is called. `polled` is what it has just
+        answered, where the same run has asked: it is not asked again.
 
         Raises:
             ServiceFault

@@ -172,12 +172,13 @@ class Api2Convert:
             warnings=messages(job.value.get("warnings")) + (() if has_failed else errors),
             trace_id=job.trace_id,
             denied=has_failed and any(is_denied_input(one) for one in errors),
+            answer=job,
         )
 
-    async def collect(self, order: Order) -> tuple[OutputFile, ...]:
+    async def collect(self, order: Order, polled: Progress | None = None) -> tuple[OutputFile, ...]:
         """Bring every output of the job, and hold it against the size and the MD5 that the job states."""
         assert order.service_id is not None and order.transfer is not None
-        job = await self._job(order.service_id)
+        job = polled.answer if polled else await self._job(order.service_id)
         assert job is not None
         types = {
             item["id"]: item["target"]

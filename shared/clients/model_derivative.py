@@ -10,6 +10,8 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -236,14 +238,14 @@ class ModelDerivative:
         progress = progress_of(reply.body)
         if progress is None:
             raise bad("answered with a manifest without a status", reply)
-        return progress
+        return replace(progress, answer=reply.body)
 
-    async def collect(self, order: Order) -> tuple[OutputFile, ...]:
+    async def collect(self, order: Order, polled: Progress | None = None) -> tuple[OutputFile, ...]:
         """Fetch every file that the manifest names."""
         assert order.transfer is not None
         assert order.service_id is not None
         source = _source_of(order.service_id)
-        manifest = (await self._manifest(source)).body
+        manifest = polled.answer if polled else (await self._manifest(source)).body
         if any(is_extraction(one) for one in order.formats) and not is_extracted(manifest):
             guid = await guid_of(self._calls, source, order.formats, order.transfer)
             body = self._body(order, source, second_formats(order.formats, guid), None)
@@ -289,7 +291,10 @@ class ModelDerivative:
         """Delete the manifest, which ends what runs, and the uploaded objects."""
         source = Source.parse(service_id)
         if source is not None:
-            await self._calls.call("DELETE", f"{_design(source)}/manifest", source.region, may_be_empty=True)
+            with suppress(NotFound):  # the job was not posted yet, or is deleted
+                await self._calls.call(
+                    "DELETE", f"{_design(source)}/manifest", source.region, may_be_empty=True
+                )
             await self.dispose(service_id)
 
     async def close(self) -> None:

@@ -259,7 +259,7 @@ class RemoteRendering:
             model_md5=_text(result, "modelMD5"),
         )
 
-    async def collect(self, order: Order) -> tuple[OutputFile, ...]:
+    async def collect(self, order: Order, polled: Progress | None = None) -> tuple[OutputFile, ...]:
         """Never asked: the outputs are where they belong."""
         raise AssertionError(f"{self.name} writes its outputs itself")
 

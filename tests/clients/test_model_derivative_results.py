@@ -479,10 +479,13 @@ async def test_the_uploads_stay_where_a_setting_says_so(service: Service) -> Non
     await client.close()
 
 
+@pytest.mark.parametrize(
+    "manifest_is", [answer(200, {"result": "success"}), answer(404)], ids=["there", "not there yet, or gone"]
+)
 async def test_what_nobody_wants_any_more_is_deleted_as_a_whole(
-    service: Service, client: ModelDerivative
+    service: Service, client: ModelDerivative, manifest_is: bytes
 ) -> None:
-    service.says["manifest"] = [answer(200, {"result": "success"})]
+    service.says["manifest"] = [manifest_is]
     service.says[designs.source(one_file()).key.replace("/", "%2F")] = [answer(200, b"")]
     await client.cancel(URN)
     assert [one.method for one in service.asked] == ["POST", "DELETE", "DELETE"]

@@ -165,6 +165,20 @@ AT_SERVICES = (
         ("tests/clients/test_model_derivative.py::test_each_way_to_say_that_the_job_exists_is_good",),
     ),
     Guard(
+        "cancel-recorded",
+        "R1",
+        "What is to be cancelled stands in the record until it is.",
+        (
+            Edit(
+                _LIFECYCLE,
+                "fresh.changed(**old.left_behind))\n",
+                "fresh.changed(**old.left_behind | {'abandoned': ()}))\n"
+                "        await self._tools.cancel(old.at_service)\n",
+            ),
+        ),
+        ("tests/faults/test_crash_points.py::test_killed_at_any_point_it_ends_once_and_leaves_nothing",),
+    ),
+    Guard(
         "one-restart",
         "R3",
         "What storage was denied for is started once more, and not again and again.",
@@ -184,7 +198,7 @@ AT_SERVICES = (
         (
             Edit(
                 "shared/conversion.py",
-                '            "id": secrets.token_hex(16),\n            "drop": (*self.drop, self.id),\n',
+                '            "id": secrets.token_hex(16),\n            **self.left_behind,\n',
                 "",
             ),
         ),

@@ -203,7 +203,7 @@ OF_RECORDS = (
         "cancel-superseded",
         "R1",
         "What is superseded is cancelled at its service.",
-        (Edit(_LIFECYCLE, "        await self._tools.cancel(old)\n", ""),),
+        (Edit(_STEPS, "await self._tools.cancel(left)", "assert left"),),
         (f"{_TRANSLATED}::test_a_newer_version_in_mid_flight_ends_the_older_translation",),
     ),
     Guard(
@@ -358,8 +358,8 @@ OF_RECORDS = (
         (
             Edit(
                 _LIFECYCLE,
-                "drop = (*old.drop, *((old.id,) if old.ordered else ()))",
-                "drop = old.drop",
+                "fresh.changed(**old.left_behind))",
+                "fresh.changed(**old.left_behind | {'drop': old.drop}))",
             ),
         ),
         (f"{_RACES}::test_what_a_superseded_job_wrote_before_the_end_goes_with_it",),

@@ -233,6 +233,40 @@ OF_TIMERS = (
         (f"{_SERVICES}::test_asking_that_fails_in_a_way_nobody_thought_of_ends_in_a_timeout",),
     ),
     Guard(
+        "kept-is-fenced",
+        "R6",
+        "A manifest that is kept is written again, so that no superseded run can replace it.",
+        (
+            Edit(
+                _STEPS,
+                "if superseded or old.source.etag != conversion.etag:",
+                "if old.source.etag != conversion.etag:",
+            ),
+        ),
+        ("tests/test_lifecycle_overtaken.py::test_a_run_that_slept_replaces_no_manifest_that_was_kept",),
+    ),
+    Guard(
+        "time-to-collect",
+        "",
+        "Outputs have time to be brought, however late their job is found to have ended.",
+        (Edit(_STEPS, "            if service.downloads:\n", "            if False:\n"),),
+        (f"{_TRANSFERS}::test_a_job_that_ended_while_nobody_ticked_for_long_is_collected",),
+    ),
+    Guard(
+        "collecting-ends",
+        "",
+        "Outputs that are never brought are waited for no longer than that.",
+        (
+            Edit(
+                _STEPS,
+                "            if self._is_late():\n                return await self._time_out()\n"
+                "            try",
+                "            try",
+            ),
+        ),
+        (f"{_TRANSFERS}::test_outputs_whose_messages_are_all_lost_are_a_timeout_too",),
+    ),
+    Guard(
         "one-version-in-a-copy",
         "",
         "A blob that is replaced while it is read is not read in two halves.",

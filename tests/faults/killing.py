@@ -27,11 +27,19 @@ from shared.conversion import Status
 from shared.tick import LOCK
 from tests.faults.victim import Order, Stub
 from tests.faults.whole import measured
-from tests.pipeline import Pipeline, settings_for, start
+from tests.pipeline import ACCOUNT_KEY, Pipeline, settings_for, start
 
 MODEL = "parts/box.obj"
 OBJ = b"mtllib box.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 MTL = b"newmtl red\nKd 1 0 0\n"
+#: API2Convert as if it were somebody else's: model and companions go there as a zip, made for it.
+VENDOR: dict[str, Any] = {
+    "embedded_apis": "remote-rendering,api2convert",
+    "api2convert_api_key": ACCOUNT_KEY,
+    "api2convert_url": "http://127.0.0.1:1/v2",
+    "default_service": "api2convert",
+    "default_formats": '[{"type": "glb"}, {"type": "stl"}]',
+}
 _CLAIM = 30
 # A worker's claim lasts as long as its engine may take, and ten minutes.
 _WORKER_CLAIM = 620
@@ -216,6 +224,8 @@ async def _assert_whole(pipeline: Pipeline, interruption: Interruption, *, where
     assert len(jobs) == interruption.jobs, where
     assert not jobs or (manifest.service and manifest.service.id in jobs), where
     async for blob in storage.list(names.embedded_container):
+        # Of API2Convert's jobs none is wanted when it has been collected, or superseded.
+        assert not blob.name.startswith("api2convert"), where
         request = await storage.read(names.embedded_container, blob.name)
         assert request is not None
         assert b"sig=" not in request.data, where

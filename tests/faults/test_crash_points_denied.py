@@ -14,24 +14,17 @@ from tests.faults.killing import (
     MODEL,
     MTL,
     OBJ,
+    VENDOR,
     Interruption,
     Victims,
     both_ways,
     kill_everywhere,
     run_requests,
 )
-from tests.pipeline import ACCOUNT_KEY, Pipeline
+from tests.pipeline import Pipeline
 
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
 RENEWED = ("sas-renewed",)
-#: API2Convert as if it were somebody else's: model and companions go there as a zip, made for it.
-VENDOR: dict[str, Any] = {
-    "embedded_apis": "remote-rendering,api2convert",
-    "api2convert_api_key": ACCOUNT_KEY,
-    "api2convert_url": "http://127.0.0.1:1/v2",
-    "default_service": "api2convert",
-    "default_formats": '[{"type": "glb"}, {"type": "stl"}]',
-}
 
 
 @contextmanager

@@ -25,9 +25,9 @@ _LEAST_BACK_OFF = 2.0
 _MOST_BACK_OFF = 300.0
 # How long files may be moved by a run that others wait for.
 _SHORT_SECONDS = 20.0
-# How long outputs may take to be brought, at the least: a job may end just before the deadline, or be found
-# to have ended long after it.
-_LEAST_TO_COLLECT = timedelta(hours=1)
+# How long outputs may take to be brought, at the least, or for a second deadline where that is shorter: a job
+# may end just before the first, or be found to have ended long after it.
+_SECONDS_TO_COLLECT = 3600.0
 
 
 class _HeldBack(ServiceFault):
@@ -304,7 +304,8 @@ class Run:
             self._polled = progress
             changes: dict[str, Any] = {"status": Status.INPROGRESS, "outcome": reported(progress)}
             if service.downloads:
-                until = tools.now() + _LEAST_TO_COLLECT
+                seconds = min(_SECONDS_TO_COLLECT, tools.pace.deadline)
+                until = tools.now() + timedelta(seconds=seconds)
                 changes["deadline"] = max(conversion.deadline or until, until)
             return await self._hold.enter(Step.COLLECT, **changes)
         if self._is_late():

@@ -15,10 +15,10 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from shared.clients import InputFile, Order, OutputFile, Progress, Started, Status, Transfer
+from shared.clients.api2convert_catalogue import Catalogue, no_api
 from shared.clients.api2convert_wire import (
     FLAGS,
     NAME,
-    check_against,
     check_options,
     conversion,
     decoded,
@@ -33,7 +33,7 @@ from shared.clients.api2convert_wire import (
 from shared.clients.transport import Answer, Transport, is_loopback, redacted
 from shared.clients.zipped import zipped
 from shared.embedded.engine.formats import check_output
-from shared.formats import API2CONVERT, READS, extension, services_that_read
+from shared.formats import API2CONVERT, READS, services_that_read
 from shared.problems import Code, Problem, ServiceFault
 
 VENDOR_URL = "https://api.api2convert.com/v2"
@@ -52,7 +52,6 @@ _STATUS = {
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
-_CATALOGUE_SECONDS = 24 * 3600
 _BASE64_PIECE = 4
 
 
@@ -83,11 +82,10 @@ class Api2Convert:
         self._upload = upload
         self._password = password
         self._key = api_key
-        self._clock = clock
         self._transport = Transport(
             NAME, trace_header="MS-CV" if is_own else "X-Request-Id", transport=transport
         )
-        self._catalogue: dict[str, tuple[float, list[Mapping[str, Any]]]] = {}
+        self._catalogue = Catalogue(self._transport, self._base, clock)
         #: The vendor's gets a zip of what has companions, and uploads are sent by the client itself.
         self.uploads = upload or not is_own
 
@@ -131,7 +129,7 @@ class Api2Convert:
         """Create a job, note its id, give it its files, and have it processed."""
         transfer = order.transfer
         assert transfer is not None
-        await self._check_catalogue(order)
+        await self._catalogue.check(order, is_packed=self._packs(order))
         job = None
         if order.service_id is not None:
             job = await self._job(order.service_id, may_be_gone=True)
@@ -316,7 +314,7 @@ class Api2Convert:
             url,
             headers=headers,
             content=whole(),
-            not_found=_no_api(self._base),
+            not_found=no_api(self._base),
             secrets=[token, *([password] if password else [])],
         )
 
@@ -342,54 +340,6 @@ class Api2Convert:
     def _password_of(self, order: Order) -> str | None:
         setting = order.options.get("password_setting")
         return self._password(setting) if isinstance(setting, str) else None
-
-    # --- The catalogue ------------------------------------------------------------------------
-
-    async def _check_catalogue(self, order: Order) -> None:
-        """Refuses what the catalogue lacks, before a credit is spent on it.
-
-        Raises:
-            Problem: `unsupported-output`, `unsupported-format` or `invalid-settings`.
-        """
-        source = extension(order.model)
-        for wanted in order.formats:
-            target = str(wanted["type"])
-            rows = await self._rows(f"target={quote(target, safe='')}")
-            if rows is None:
-                continue
-            rows = [row for row in rows if row.get("target") == target]
-            if not rows:
-                every = await self._rows("") or []
-                known = sorted({row["target"] for row in every if isinstance(row.get("target"), str)})
-                raise Problem(
-                    Code.UNSUPPORTED_OUTPUT,
-                    f"{NAME} has no target {target!r}" + (f"; it has {', '.join(known)}." if known else "."),
-                )
-            pair = f"target={quote(target, safe='')}&source={quote(source.removeprefix('.'), safe='')}"
-            is_packed = source == ".zip" or (len(order.files) > 1 and not self._is_own)
-            if not is_packed and await self._rows(pair) == []:
-                raise Problem(Code.UNSUPPORTED_FORMAT, f"{NAME} makes no {target!r} of {source} files.")
-            check_against(rows, conversion(wanted, order.options)["options"], target)
-
-    async def _rows(self, query: str) -> list[Mapping[str, Any]] | None:
-        """Rows of the catalogue, kept for a day; None where it cannot be had."""
-        kept = self._catalogue.get(query)
-        if kept is not None and self._clock() < kept[0]:
-            return kept[1]
-        try:
-            answer = await self._transport.ask(
-                "GET",
-                f"{self._base}/conversions" + (f"?{query}" if query else ""),
-                headers={"Accept": "application/json"},
-                not_found=_no_api(self._base),
-            )
-        except ServiceFault as fault:
-            if fault.transient:
-                raise
-            return None
-        rows: list[Mapping[str, Any]] = objects(answer.value)
-        self._catalogue[query] = (self._clock() + _CATALOGUE_SECONDS, rows)
-        return rows
 
     # --- Collecting ---------------------------------------------------------------------------
 
@@ -475,7 +425,7 @@ class Api2Convert:
             self._base + path,
             headers={"X-Oc-Api-Key": self._key, "Accept": "application/json", **(headers or {})},
             body=body,
-            not_found=not_found or _no_api(self._base),
+            not_found=not_found or no_api(self._base),
             secrets=[self._key, *secrets],
             answers=answers,
         )
@@ -490,13 +440,6 @@ class Api2Convert:
         raise ServiceFault(
             Code.SERVICE_BAD_REPLY, f"{NAME} {what}.", transient=True, trace_id=answer.trace_id
         )
-
-
-def _no_api(base: str) -> tuple[Code, str]:
-    return (
-        Code.SERVICE_NOT_FOUND,
-        f"There is no {NAME} API at {urlsplit(base).hostname}. Check API2CONVERT_URL.",
-    )
 
 
 def _packed(order: Order, transfer: Transfer) -> tuple[str, AsyncIterator[bytes]]:

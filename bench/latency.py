@@ -1,6 +1,6 @@
 """Our own time from a model's event to its started conversion, at a service that answers at once.
 
-The peer sends the same ten storage requests, one after the other, with nothing but aiohttp, for a model of
+The peer sends the same nine storage requests, one after the other, with nothing but aiohttp, for a model of
 its own in turn with ours.
 
     python -m bench.latency
@@ -34,7 +34,6 @@ async def bare(storage: Bare, pipeline: Pipeline, path: str, held: Conversion) -
     data = body(held)
     named = {f"x-ms-meta-{key}": value for key, value in metadata(held).items()}
     begun = time.perf_counter()
-    await storage.get(record)
     await storage.head(model)
     written = await storage.put(record, data, {"If-None-Match": "*", **named})
     await storage.head(model)

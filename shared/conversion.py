@@ -204,7 +204,7 @@ class Conversion(_Value):
     row, ``bad_replies`` how many of the last of them were replies that made no sense, ``fault`` what the
     last one said, ``resume_at`` when a service that answered 429 may be called again. ``settled_at`` is when
     the settings were read. ``drop`` names folders that nothing will refer to once this conversion has its
-    manifest, ``abandoned`` what this one has taken the place of, until the services have been told so.
+    manifest, ``abandoned`` what this one has taken the place of, as long as its services have not been told.
     ``sent`` says that the service was sent the model, in the version ``etag``, and does not read it
     itself. ``denied_at`` is when the service had been refused by storage, and the conversion got the id,
     and the SAS tokens, that it has now: that happens once.

@@ -84,11 +84,10 @@ class Run:
         await self.work()
 
     async def _cancel_abandoned(self) -> None:
-        """Tells services of what this conversion has taken the place of; whoever dies before the next write
-        of the record tells them again."""
-        for left in self.conversion.abandoned:
-            await self._tools.cancel(left)
-        self._hold.note(abandoned=())
+        """Tells services of what this conversion has taken the place of. The next run tells them again,
+        where one could not hear it, or where this one dies before its next write of the record."""
+        left = self.conversion.abandoned
+        self._hold.note(abandoned=tuple([one for one in left if not await self._tools.cancel(one)]))
 
     # --- Intake -------------------------------------------------------------------------------
 

@@ -119,14 +119,15 @@ class Tools:
             return None
         return await self.storage.head(self.models, path)
 
-    async def cancel(self, left: AtService | None) -> None:
-        """Tells the service that nobody wants the conversion any more, where it can be told."""
+    async def cancel(self, left: AtService | None) -> bool:
+        """Tells the service that nobody wants the conversion any more, where it can be told. False where it
+        may hear it later."""
         if left is None:
-            return
+            return True
         service = self.services.get(left.service)
-        if service is not None:
-            await _told("service.cancel-failed", service.cancel, left)
+        is_over = service is None or await _told("service.cancel-failed", service.cancel, left)
         await self._unstage(left)
+        return is_over
 
     async def dispose(self, conversion: Conversion) -> None:
         """Deletes what the conversion left at the service, where it can be deleted."""
@@ -159,18 +160,20 @@ class Tools:
         return deleted
 
 
-async def _told(failed: str, call: Callable[[str], Awaitable[None]], left: AtService) -> None:
+async def _told(failed: str, call: Callable[[str], Awaitable[None]], left: AtService) -> bool:
     """Says something to a service that knows the conversion; nothing depends on whether it hears it, for what
-    it still writes goes to a folder that nothing refers to."""
+    it still writes goes to a folder that nothing refers to. False where it may hear it later."""
     if left.service_id is None:
-        return
+        return True
     about: dict[str, Any] = {"conversion_id": left.id, "service": left.service, "service_id": left.service_id}
     try:
         await call(left.service_id)
     except ServiceFault as fault:
         event(failed, level=logging.WARNING, code=fault.code, **about)
+        return not fault.transient
     except Exception as bug:
         unexpected(failed, bug, **about)
+    return True
 
 
 def files_of(conversion: Conversion) -> list[InputFile]:

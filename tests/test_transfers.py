@@ -374,6 +374,53 @@ async def test_a_run_that_lost_its_record_cancels_what_it_started(pipeline: Pipe
     assert echo.cancelled == [f"job-{ids[0]}"]
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (ServiceFault(Code.SERVICE_UNAVAILABLE, "Down.", transient=True), 2),
+        (ServiceFault(Code.SERVICE_REFUSED, "No.", transient=False), 1),
+        (RuntimeError("a bug"), 1),
+    ],
+    ids=["later", "never", "bug"],
+)
+async def test_a_cancel_that_fails_is_repeated_if_it_may_be_heard_and_stops_nothing(
+    pipeline: Pipeline, echo: Echo, fault: Exception, told: int
+) -> None:
+    calls: list[str] = []
+
+    async def cancel(service_id: str) -> None:
+        calls.append(service_id)
+        if len(calls) == 1:
+            raise fault
+
+    echo.cancel = cancel  # type: ignore[method-assign]
+    await pipeline.drop("model.stl", SHORT_MODEL)
+    record = await pipeline.record("model.stl")
+    assert record is not None
+    manifest = await pipeline.convert("model.stl", SHORT_MODEL[::-1])
+    assert manifest.status is Status.SUCCESS
+    assert calls == [f"job-{record.id}"] * told
+
+
+async def test_a_short_deadline_leaves_no_longer_for_collecting(azurite: Azurite, echo: Echo) -> None:
+    async def broken(*_: Any) -> Any:
+        raise ServiceFault(Code.SERVICE_UNAVAILABLE, "The CDN is down.", transient=True)
+
+    echo.collect = broken  # type: ignore[method-assign, assignment]
+    async with start(azurite, deadline_seconds=100) as pipeline:
+        pipeline.app.__dict__["services"] = {"api2convert": echo}
+        await pipeline.upload("model.stl.conversion.json", SIDECAR)
+        await pipeline.drop("model.stl", SHORT_MODEL)
+        pipeline.later(90)
+        await pipeline.app.tick.run()
+        pipeline.later(50)
+        await pipeline.app.tick.run()
+        assert await pipeline.records() == ["model.stl"]
+        pipeline.later(51)
+        await pipeline.app.tick.run()
+        assert (await pipeline.manifest("model.stl")).status is Status.TIMEOUT
+
+
 @pytest.mark.parametrize(("ahead", "most"), [(2, 1), (6, 3), (600, 30)])
 async def test_a_published_limit_is_kept_by_the_tick(
     pipeline: Pipeline, echo: Echo, ahead: float, most: int

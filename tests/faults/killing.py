@@ -40,6 +40,12 @@ VENDOR: dict[str, Any] = {
     "default_service": "api2convert",
     "default_formats": '[{"type": "glb"}, {"type": "stl"}]',
 }
+#: The bundle's own Model Derivative, which is sent the files, and keeps what it made of them.
+TRANSLATED: dict[str, Any] = {
+    "embedded_apis": "remote-rendering,model-derivative",
+    "default_service": "model-derivative",
+    "default_formats": '[{"type": "obj"}, {"type": "stl"}]',
+}
 _CLAIM = 30
 # A worker's claim lasts as long as its engine may take, and ten minutes.
 _WORKER_CLAIM = 620

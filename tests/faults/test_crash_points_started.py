@@ -6,6 +6,8 @@ from tests.faults.killing import (
     MODEL,
     MTL,
     OBJ,
+    TRANSLATED,
+    VENDOR,
     Interruption,
     Victims,
     both_ways,
@@ -32,6 +34,22 @@ async def converted(pipeline: Pipeline) -> tuple[str, ...]:
     return (paths.record(MODEL), record.id)
 
 
+async def converted_at_api2convert(pipeline: Pipeline) -> tuple[str, ...]:
+    """Where the outputs are brought, and the job and what was packed for it are deleted."""
+    await converted(pipeline)
+    return ()
+
+
+async def converted_at_model_derivative(pipeline: Pipeline) -> tuple[str, ...]:
+    """Where the outputs are brought, and the uploads are deleted; a start waits for the tick."""
+    await pipeline.upload("parts/box.mtl", MTL)
+    await pipeline.drop(MODEL, OBJ)
+    pipeline.later(1)
+    await pipeline.app.tick.run()
+    await run_requests(pipeline)
+    return ()
+
+
 async def converted_again(pipeline: Pipeline) -> tuple[str, ...]:
     """A newer version is converted, and the manifest is about the older one."""
     await pipeline.upload("parts/box.mtl", MTL)
@@ -53,6 +71,10 @@ async def called_back(pipeline: Pipeline) -> tuple[str, ...]:
 @both_ways(
     Interruption(ordered, "embedded_worker", points=9),
     Interruption(converted, "transfer_files", points=9),
+    Interruption(converted_at_api2convert, "poll_conversions", points=15, jobs=0, ahead=10, settings=VENDOR),
+    Interruption(
+        converted_at_model_derivative, "poll_conversions", points=15, jobs=0, ahead=10, settings=TRANSLATED
+    ),
     Interruption(converted_again, "poll_conversions", points=18, jobs=2, ahead=10),
     Interruption(called_back, "callback", points=1),
 )

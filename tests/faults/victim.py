@@ -113,7 +113,7 @@ class _Wire(httpx.AsyncBaseTransport):
 
 
 async def _do(order: Order) -> None:
-    loop = Loop()
+    loop = Loop(order.settings["embedded_blob_url"])
     death = Death(order)
     app = App(read_settings(**order.settings), http=_Wire(loop, death))
     loop.app = app

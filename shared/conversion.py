@@ -191,7 +191,7 @@ class AtService(_Value):
 
     id: str
     service: ServiceName
-    service_id: str | None
+    service_id: str | None = None
     packed: bool
 
 

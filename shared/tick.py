@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob.aio import BlobLeaseClient
 
 from shared.allowance import Allowance
@@ -25,6 +25,7 @@ INSTALLED = "installed"
 HANDED_OUT = "handedout_"
 
 _LEASE_SECONDS = 60
+_RENEW_SECONDS = 20.0
 #: How many conversions are advanced at a time.
 AT_ONCE = 32
 _SIGN_OF_LIFE_SECONDS = 60
@@ -178,8 +179,8 @@ class Tick:
 
     async def _renew(self, lease: BlobLeaseClient) -> None:
         while True:
-            await asyncio.sleep(_LEASE_SECONDS / 3)
-            with contextlib.suppress(HttpResponseError):
+            await asyncio.sleep(_RENEW_SECONDS)
+            with contextlib.suppress(AzureError):
                 await lease.renew()
 
 

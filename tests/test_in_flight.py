@@ -1,4 +1,5 @@
-"""Records that this release cannot read: edited by hand, or written by another release."""
+"""Records are read as they were written; and those that this release cannot read: edited by hand, or written
+by another release."""
 
 import json
 from collections.abc import AsyncIterator
@@ -27,6 +28,20 @@ async def damage(pipeline: Pipeline, *, keeps_metadata: bool) -> None:
     content = json.loads(blob.data) | {"addedByALaterRelease": 1}
     metadata = dict(blob.head.metadata) if keeps_metadata else {"step": "poll"}
     await storage.put(container, name, json.dumps(content).encode(), metadata=metadata)
+
+
+@pytest.mark.parametrize("service_id", ["its own", None], ids=["named", "not named yet"])
+async def test_a_record_that_took_the_place_of_another_is_read_as_it_was_written(
+    pipeline: Pipeline, service_id: str | None
+) -> None:
+    await pipeline.drop("block.stl", block(1))
+    in_flight = pipeline.app.tools.in_flight
+    held = await in_flight.of("block.stl")
+    assert held is not None
+    replaced = held.conversion.changed(service_id=service_id)
+    written = await in_flight.save(held, **replaced.left_behind)
+    assert [left.service_id for left in written.conversion.abandoned] == [service_id]
+    assert await in_flight.of("block.stl") == written
 
 
 async def test_a_record_of_another_release_is_left_to_it_for_a_while(pipeline: Pipeline) -> None:

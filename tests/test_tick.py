@@ -1,5 +1,6 @@
 """The tick: one at a time, cheap when idle, and not ended by one conversion's trouble."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob.aio import BlobLeaseClient
 
 from local.azurite import Azurite
-from shared import paths
+from shared import paths, tick
 from shared.conversion import Status, Step
 from shared.tick import LOCK
 from tests.copier import Copier
@@ -53,6 +54,28 @@ async def test_a_tick_beside_another_is_one_request(azurite: Azurite) -> None:
         assert await pipeline.records() == ["cube.stl"]
         await lease.release()
         assert await pipeline.app.tick.run() == 1
+
+
+async def test_a_long_tick_keeps_its_lease(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed = asyncio.Event()
+
+    class Renewals(AioHttpTransport):  # type: ignore[misc]
+        async def send(self, request: Any, **kwargs: Any) -> Any:
+            if request.headers.get("x-ms-lease-action") == "renew":
+                renewed.set()
+            return await super().send(request, **kwargs)
+
+    async def lasting(name: str, **_: Any) -> None:
+        await asyncio.wait_for(renewed.wait(), 30)
+
+    monkeypatch.setattr(tick, "_RENEW_SECONDS", 0.05)
+    async with start(azurite, client_options={"transport": Renewals()}) as pipeline:
+        await pipeline.upload("cube.stl", CUBE)
+        await pipeline.app.lifecycle._accept("cube.stl")
+        pipeline.later(1000)
+        monkeypatch.setattr(pipeline.app.lifecycle, "advance", lasting)
+        assert await pipeline.app.tick.run() == 1
+        assert renewed.is_set()
 
 
 async def test_an_idle_tick_is_three_requests(azurite: Azurite) -> None:

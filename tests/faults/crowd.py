@@ -96,9 +96,9 @@ def answering(response: httpx.Response, body: Any) -> httpx.Response:
     return httpx.Response(response.status_code, headers=headers, json=body)
 
 
-async def ended(pipeline: Pipeline, models: Iterable[str]) -> dict[str, Manifest]:
+async def ended(pipeline: Pipeline, models: Iterable[str], *, endless: int = 0) -> dict[str, Manifest]:
     """The manifests of all models, and nothing else: every file is named by one, no record and no staged
-    file is left, nor a SAS of a request that is over."""
+    file is left, nor a SAS of a request that is over; so are all but those that are ``endless``."""
     storage, names = pipeline.app.storage, pipeline.app.settings
     there = {blob.name: blob.size async for blob in storage.list(names.converted_container)}
     manifests: dict[str, Manifest] = {}
@@ -120,4 +120,6 @@ async def ended(pipeline: Pipeline, models: Iterable[str]) -> dict[str, Manifest
         assert kept is not None
         is_over = json.loads(kept.data)["state"] in ("succeeded", "failed")
         assert not is_over or b"sig=" not in kept.data, blob.name
+        endless -= not is_over
+    assert endless == 0, "requests that are not over"
     return manifests

@@ -152,6 +152,13 @@ OF_TIMERS = (
         (f"{_TICKS}::test_a_tick_beside_another_is_one_request",),
     ),
     Guard(
+        "tick-lease-kept",
+        "",
+        "A tick that takes long keeps its lease.",
+        (Edit(_TICK, "                await lease.renew()\n", "                pass\n"),),
+        (f"{_TICKS}::test_a_long_tick_keeps_its_lease",),
+    ),
+    Guard(
         "max-in-flight",
         "",
         "No service has more than MAX_IN_FLIGHT conversions.",

@@ -94,6 +94,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.run = self.worlds.run
         self.number = 0
         self.current: dict[str, bytes] = {}
+        # All that has ever landed under a name.
+        self.landed: dict[str, list[bytes]] = {}
         self.events: list[str] = []
         self.delivered: list[str] = []
         self.messages: list[tuple[str, str]] = []
@@ -109,6 +111,8 @@ class AnyOrder(RuleBasedStateMachine):
     def land(self, path: str, data: bytes) -> None:
         self.run(self.world.upload(path, data))
         self.current[path] = data
+        if data not in (landed := self.landed.setdefault(path, [])):
+            landed.append(data)
         self.events.append(path)
         self.world.later(1)
 
@@ -126,6 +130,16 @@ class AnyOrder(RuleBasedStateMachine):
     def upload_the_same(self, which: int) -> None:
         """Metadata were changed, or somebody uploads once more."""
         self.land(*sorted(self.current.items())[which % len(self.current)])
+
+    @precondition(lambda self: any(len(landed) > 1 for landed in self.landed.values()))
+    @rule(which=ANY, older=ANY)
+    def go_back(self, which: int, older: int) -> None:
+        """A model, or its settings, are as they were before something else landed."""
+        names = sorted(name for name, landed in self.landed.items() if len(landed) > 1)
+        name = names[which % len(names)]
+        others = [data for data in self.landed[name] if data != self.current.get(name)]
+        self.world.history.returns[name.removesuffix(SIDECAR_SUFFIX)] += 1
+        self.land(name, others[older % len(others)])
 
     @rule(path=PATHS, kind=st.sampled_from(["glb", "stl", "wrong", "the same"]))
     def sidecar(self, path: str, kind: str) -> None:

@@ -113,6 +113,6 @@ async def _storm(pipeline: Pipeline, wire: Early, models: list[str], chances: Ra
     assert {path: await pipeline.record(path) for path in models} == before
     # What they enqueued is asked for now: nothing has ended, for nothing was worked off.
     await pipeline.transfer()
-    assert {path: one and one.id for path, one in before.items()} == {
-        path: (one := await pipeline.record(path)) and one.id for path in models
+    assert {path: one and (one.id, one.step, one.service_id) for path, one in before.items()} == {
+        path: (one := await pipeline.record(path)) and (one.id, one.step, one.service_id) for path in models
     }

@@ -94,9 +94,9 @@ param alertEmails string[] = []
 @maxValue(100)
 param failurePercent int = 50
 
-@description('Alert when a conversion is in flight for longer than this many hours; a conversion\'s deadline is 6.')
+@description('Alert when a conversion is in flight for longer than this many hours; its deadline is 6, and its outputs may take another.')
 @minValue(1)
-param oldestInFlightHours int = 7
+param oldestInFlightHours int = 8
 
 @description('Alert when there was no tick for this many minutes.')
 @allowed([

@@ -62,9 +62,9 @@ async def load(
                 canaries = Canaries({storage_key, account_key}, private)
                 made = models(count)
                 await upload(here.pipeline, made)
-                here.service.plan = Chances(seed, busy=0.05, broken=0.15, lost=0.05)
+                here.service.plan = Chances(seed, busy=0.05, broken=0.15, lost=0.05, half=0.02, latency=0.01)
                 here.service.watch = canaries.watch
-                here.storage.follow(Chances(seed, lost=0.05), canaries.watch)
+                here.storage.follow(Chances(seed, lost=0.05, half=0.01), canaries.watch)
                 platform = Platform(here.fleet, here.pipeline, lot)
                 for path in made:
                     for _ in range(5 if lot.random() < 0.05 else 2):
@@ -94,7 +94,7 @@ async def test_every_model_is_converted_exactly_once_whatever_fails(load: Load) 
     assert calls <= 2 * budget
     # It was as bad as it was meant to be.
     assert here.fleet.deaths["-"] >= len(load.made) // 20
-    assert min(here.service.faults[word] for word in ("429", "500", "503", "lost")) > 0
+    assert min(here.service.faults[word] for word in ("429", "500", "503", "lost", "half")) > 0
     assert here.storage.blob.faults["lost"] > len(load.made)
 
 

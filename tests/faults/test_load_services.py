@@ -45,7 +45,7 @@ async def test_every_model_is_converted_exactly_once_at_the_other_services(
             made = {path: data for path, data in models(COUNT * 2).items() if path.endswith(".stl")}
             made = dict(list(made.items())[:COUNT])
             await upload(here.pipeline, made)
-            here.service.plan = Chances(SEED, busy=0.05, broken=0.15, lost=0.05)
+            here.service.plan = Chances(SEED, busy=0.05, broken=0.15, lost=0.05, half=0.02)
             jobs = Jobs(service)
             here.storage.follow(Chances(SEED, lost=0.05), jobs.watch)
             platform = Platform(here.fleet, here.pipeline, lot)

@@ -285,10 +285,15 @@ class Conversion(_Value):
 
     @property
     def left_behind(self) -> dict[str, Any]:
-        """What whatever takes this one's place has to see to: folders, and services to be told."""
-        if self.at_service is None:
-            return {"drop": self.drop, "abandoned": self.abandoned}
-        return {"drop": (*self.drop, self.id), "abandoned": (*self.abandoned, self.at_service)}
+        """What whatever takes this one's place has to see to: folders, and services to be told.
+
+        One that the service never had may still be about to write its manifest.
+        """
+        has_traces = self.at_service is not None or self.step is Step.FINISH
+        return {
+            "drop": (*self.drop, self.id) if has_traces else self.drop,
+            "abandoned": (*self.abandoned, self.at_service) if self.at_service else self.abandoned,
+        }
 
     @property
     def sas_until(self) -> datetime:

@@ -181,6 +181,7 @@ class Lifecycle:
             except NotOurs as lost:
                 # R4. Another run of this conversion carries on; another conversion has no use for it.
                 event("conversion.lost", run.conversion, now=lost.id)
-                if lost.id != run.conversion.id:
-                    await self._tools.cancel(run.conversion.at_service)
+                left = run.conversion.at_service
+                if lost.id != run.conversion.id and left is not None:
+                    await self._tools.abandon(run.conversion.path, left)
                 return

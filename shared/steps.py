@@ -86,8 +86,9 @@ class Run:
     async def _cancel_abandoned(self) -> None:
         """Tells services of what this conversion has taken the place of. The next run tells them again,
         where one could not hear it, or where this one dies before its next write of the record."""
-        left = self.conversion.abandoned
-        self._hold.note(abandoned=tuple([one for one in left if not await self._tools.cancel(one)]))
+        path, left = self.conversion.path, self.conversion.abandoned
+        told = await asyncio.gather(*(self._tools.abandon(path, one) for one in left))
+        self._hold.note(abandoned=tuple(one for one, heard in zip(left, told, strict=True) if not heard))
 
     # --- Intake -------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class Run:
 
     async def _start(self) -> bool:
         if self._is_late():
-            return await self._time_out()
+            raise self._too_late()
         conversion = self.conversion
         service = self._service()
         size = sum(file.size for file in files_of(conversion))
@@ -293,7 +294,7 @@ class Run:
         except Exception:
             # Asking fails in a way that nobody thought of; it may do so for ever.
             if self._is_late(by=tools.pace.claim):
-                return await self._time_out()
+                raise self._too_late() from None
             raise
         self._hold.note(trace_id=progress.trace_id or conversion.trace_id)
         self._hold.tell(progress.warnings)
@@ -308,7 +309,7 @@ class Run:
                 changes["deadline"] = max(conversion.deadline or until, until)
             return await self._hold.enter(Step.COLLECT, **changes)
         if self._is_late():
-            return await self._time_out()
+            raise self._too_late()
         now = tools.now()
         age = (now - conversion.started_at).total_seconds()
         wait = tools.pace.next_poll(age, has_callback=conversion.callback)
@@ -394,7 +395,7 @@ class Run:
         assert self.conversion.settings is not None
         if outcome.status is Status.SUCCESS and self._service().downloads:
             if self._is_late():
-                return await self._time_out()
+                raise self._too_late()
             try:
                 async with asyncio.timeout(self._time_to_move):
                     outputs = await self._service().collect(await self._order(), self._polled)
@@ -428,16 +429,20 @@ class Run:
             outcome = collected(outcome, await self._there(), [])
         return await self._closing.close(outcome)
 
-    async def _time_out(self) -> bool:
+    def _too_late(self, fault: str | None = None) -> Problem:
+        """The end of a conversion whose time is over; ``fault`` is what the last call met, if it failed. Its
+        job is cancelled when the manifest says so: until then another run may find that it has ended."""
         conversion = self.conversion
-        await self._tools.cancel(conversion.at_service)
-        last = f" Its last word was '{conversion.status}'." if conversion.service_id else ""
-        if conversion.fault is not None:
-            last = f" The last call failed: {conversion.fault}"
-        raise Problem(
-            Code.TIMEOUT,
-            f"{conversion.service} did not finish within {self._tools.pace.deadline:g} s.{last} Delete the "
-            "manifest to try again, or raise DEADLINE_SECONDS.",
+        what = f"{conversion.service} did not finish within {self._tools.pace.deadline:g} s."
+        if conversion.step is Step.COLLECT:
+            what = f"{conversion.service} finished, but its outputs could not be fetched in time."
+        last = ""
+        if fault := fault or conversion.fault:
+            last = f" The last call failed: {fault}"
+        elif conversion.service_id and conversion.step is not Step.COLLECT:
+            last = f" Its last word was '{conversion.status}'."
+        return Problem(
+            Code.TIMEOUT, f"{what}{last} Delete the manifest to try again, or raise DEADLINE_SECONDS."
         )
 
     async def _meet(self, fault: ServiceFault) -> bool:
@@ -449,13 +454,7 @@ class Run:
         if not transient or bad_replies >= _MOST_BAD_REPLIES:
             return await self._end(Problem(fault.code, fault.message))
         if self._is_late():
-            return await self._end(
-                Problem(
-                    Code.TIMEOUT,
-                    f"{conversion.service} did not finish within {self._tools.pace.deadline:g} s; the last "
-                    f"call failed: {fault.message} Delete the manifest to try again.",
-                )
-            )
+            return await self._end(self._too_late(fault.message))
         now = self._tools.now()
         if isinstance(fault, _HeldBack):
             due_at = now + timedelta(seconds=fault.retry_after or 0.0)

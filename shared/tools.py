@@ -1,23 +1,29 @@
 """What the steps of a conversion work with, and how fast they go."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
+
+from azure.core.exceptions import AzureError
 
 from shared import paths
 from shared.callbacks import Callbacks
 from shared.clients import ConversionService, InputFile
-from shared.conversion import AtService, Conversion, ServiceName
+from shared.conversion import AtService, Conversion, ServiceName, Status
 from shared.in_flight import InFlight
 from shared.intake import Intake
 from shared.manifest import Manifests
-from shared.problems import Problem, ServiceFault
+from shared.problems import Code, Problem, ServiceFault
 from shared.sas import Signer
 from shared.settings import Settings
-from shared.storage import BlobHead, Storage
+from shared.storage import BlobHead, Conflict, Storage
 from shared.telemetry import event, unexpected
+
+# How long a service is waited for that is told something which it need not hear.
+_SECONDS_TO_TELL = 20.0
 
 
 @dataclass(frozen=True)
@@ -119,27 +125,62 @@ class Tools:
             return None
         return await self.storage.head(self.models, path)
 
-    async def cancel(self, left: AtService | None) -> bool:
-        """Tells the service that nobody wants the conversion any more, where it can be told. False where it
-        may hear it later."""
-        if left is None:
+    async def abandon(self, path: str, left: AtService) -> bool:
+        """Tells the service that nobody wants a conversion of the model at ``path`` any more. False where it
+        may hear it later.
+
+        One that has its manifest is over, and not to be cancelled: the manifest may name what stays at the
+        service.
+        """
+        if self.seconds_held_back(left.service) > 0:
+            return False
+        stored = await self.manifests.of(path)
+        if stored and stored.manifest and stored.manifest.id == left.id:
             return True
-        service = self.services.get(left.service)
-        is_over = service is None or await _told("service.cancel-failed", service.cancel, left)
-        await self._unstage(left)
-        return is_over
+        heard = await self._tell(left, "cancel")
+        try:
+            await self._unstage(left)
+        except (AzureError, Conflict):
+            return False  # what has taken its place must not wait for this
+        return heard
 
     async def dispose(self, conversion: Conversion) -> None:
-        """Deletes what the conversion left at the service, where it can be deleted."""
+        """Deletes what a conversion that is over has left at the service, where it can be deleted; one that
+        timed out is cancelled."""
         if (left := conversion.at_service) is not None:
-            service = self.services.get(left.service)
-            if service is not None:
-                await _told("service.dispose-failed", service.dispose, left)
+            outcome = conversion.outcome
+            is_late = outcome is not None and outcome.status is Status.TIMEOUT
+            await self._tell(left, "cancel" if is_late else "dispose")
             await self._unstage(left)
         if any(each.uploads for each in self.services.values()):
             # What a run that was superseded has packed after that, and died.
             for conversion_id in conversion.drop:
                 await self._delete_below(self.staging, paths.staged(conversion_id))
+
+    async def _tell(self, left: AtService, what: Literal["cancel", "dispose"]) -> bool:
+        """Says to a service that a conversion is not wanted, or over. Nothing depends on whether it hears it:
+        what it still writes goes to a folder that nothing refers to. False where it may hear it later."""
+        service = self.services.get(left.service)
+        if service is None or left.service_id is None:
+            return True
+        call = service.cancel if what == "cancel" else service.dispose
+        about: dict[str, Any] = {
+            "conversion_id": left.id,
+            "service": left.service,
+            "service_id": left.service_id,
+        }
+        try:
+            async with asyncio.timeout(_SECONDS_TO_TELL):
+                await call(left.service_id)
+        except TimeoutError:
+            event(f"service.{what}-failed", level=logging.WARNING, code=Code.SERVICE_UNAVAILABLE, **about)
+            return False
+        except ServiceFault as fault:
+            event(f"service.{what}-failed", level=logging.WARNING, code=fault.code, **about)
+            return not fault.transient
+        except Exception as bug:
+            unexpected(f"service.{what}-failed", bug, **about)
+        return True
 
     async def _unstage(self, left: AtService) -> None:
         """Deletes what was made for the service, which need not have heard of it."""
@@ -158,22 +199,6 @@ class Tools:
             if blob.name not in wanted:
                 deleted += await self.storage.delete(container, blob.name)
         return deleted
-
-
-async def _told(failed: str, call: Callable[[str], Awaitable[None]], left: AtService) -> bool:
-    """Says something to a service that knows the conversion; nothing depends on whether it hears it, for what
-    it still writes goes to a folder that nothing refers to. False where it may hear it later."""
-    if left.service_id is None:
-        return True
-    about: dict[str, Any] = {"conversion_id": left.id, "service": left.service, "service_id": left.service_id}
-    try:
-        await call(left.service_id)
-    except ServiceFault as fault:
-        event(failed, level=logging.WARNING, code=fault.code, **about)
-        return not fault.transient
-    except Exception as bug:
-        unexpected(failed, bug, **about)
-    return True
 
 
 def files_of(conversion: Conversion) -> list[InputFile]:

@@ -206,6 +206,20 @@ async def test_a_run_that_slept_replaces_no_manifest_that_was_kept(
     assert await pipeline.records() == []
 
 
+async def test_a_failure_that_slept_replaces_no_manifest_that_was_kept(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def mended() -> None:
+        await pipeline.drop(f"{PATH}.conversion.json", b'{"formats": [{"type": "glb"}]}')
+
+    kept = await pipeline.convert(PATH, block(2))
+    once(monkeypatch, Manifests, "write", mended)
+    await pipeline.drop(f"{PATH}.conversion.json", b'{"formatz": []}')
+    assert await pipeline.manifest(PATH) == kept
+    assert list(await pipeline.outputs(PATH)) == [kept.id]
+    assert await pipeline.records() == []
+
+
 async def test_a_version_that_lands_at_the_last_moment_keeps_its_record(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

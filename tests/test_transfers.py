@@ -375,6 +375,50 @@ async def test_a_run_that_lost_its_record_cancels_what_it_started(pipeline: Pipe
 
 
 @pytest.mark.parametrize(
+    ("model", "says"),
+    [(SHORT_MODEL, Status.SUCCESS), (SHORT_MODEL, Status.INPROGRESS), (MODEL, Status.INPROGRESS)],
+    ids=["the same of one that is over", "too late of one that is over", "too late of one to be collected"],
+)
+async def test_a_run_that_slept_cancels_nothing_that_another_has_found_to_have_ended(
+    pipeline: Pipeline, echo: Echo, model: bytes, says: Status
+) -> None:
+    await pipeline.drop("model.stl", model)
+    await pipeline.transfer()
+    advance, name = pipeline.app.lifecycle.advance, paths.record("model.stl")
+    real = echo.poll
+
+    async def slow(service_id: str) -> Progress:
+        echo.poll = real  # type: ignore[method-assign]
+        pipeline.later(10 * pipeline.app.settings.deadline_seconds)
+        await advance(name)
+        return Progress(says, "what it was before")
+
+    pipeline.later(10)
+    echo.poll = slow  # type: ignore[method-assign]
+    await advance(name)
+    assert echo.cancelled == []
+    await pipeline.transfer()
+    manifest = await pipeline.manifest("model.stl")
+    assert manifest.status is Status.SUCCESS
+    assert (echo.cancelled, echo.disposed) == ([], [f"job-{manifest.id}"])
+
+
+async def test_a_job_that_times_out_is_cancelled_when_the_manifest_says_so(
+    pipeline: Pipeline, echo: Echo
+) -> None:
+    async def running(service_id: str) -> Progress:
+        return Progress(Status.INPROGRESS, "processing")
+
+    echo.poll = running  # type: ignore[method-assign]
+    await pipeline.drop("model.stl", SHORT_MODEL)
+    pipeline.later(pipeline.app.settings.deadline_seconds + 10)
+    await pipeline.app.tick.run()
+    manifest = await pipeline.manifest("model.stl")
+    assert manifest.status is Status.TIMEOUT
+    assert (echo.cancelled, echo.disposed) == ([f"job-{manifest.id}"], [])
+
+
+@pytest.mark.parametrize(
     ("fault", "told"),
     [
         (ServiceFault(Code.SERVICE_UNAVAILABLE, "Down.", transient=True), 2),

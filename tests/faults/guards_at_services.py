@@ -173,7 +173,8 @@ AT_SERVICES = (
                 _LIFECYCLE,
                 "fresh.changed(**old.left_behind))\n",
                 "fresh.changed(**old.left_behind | {'abandoned': ()}))\n"
-                "        await self._tools.cancel(old.at_service)\n",
+                "        if old.at_service:\n"
+                "            await self._tools.abandon(old.path, old.at_service)\n",
             ),
         ),
         ("tests/faults/test_crash_points.py::test_killed_at_any_point_it_ends_once_and_leaves_nothing",),

@@ -253,6 +253,32 @@ OF_TIMERS = (
         ("tests/test_lifecycle_overtaken.py::test_a_run_that_slept_replaces_no_manifest_that_was_kept",),
     ),
     Guard(
+        "failure-is-fenced",
+        "R6",
+        "A superseded failure that no service ever had may be about to write its manifest.",
+        (
+            Edit(
+                "shared/conversion.py",
+                "self.at_service is not None or self.step is Step.FINISH",
+                "self.at_service is not None",
+            ),
+        ),
+        ("tests/test_lifecycle_overtaken.py::test_a_failure_that_slept_replaces_no_manifest_that_was_kept",),
+    ),
+    Guard(
+        "cancel-what-is-not-over",
+        "R4",
+        "What has its manifest is over, and is not cancelled.",
+        (
+            Edit(
+                "shared/tools.py",
+                "if stored and stored.manifest and stored.manifest.id == left.id:",
+                "if False:",
+            ),
+        ),
+        (f"{_TRANSFERS}::test_a_run_that_slept_cancels_nothing_that_another_has_found_to_have_ended",),
+    ),
+    Guard(
         "time-to-collect",
         "",
         "Outputs have time to be brought, however late their job is found to have ended.",
@@ -266,8 +292,7 @@ OF_TIMERS = (
         (
             Edit(
                 _STEPS,
-                "            if self._is_late():\n                return await self._time_out()\n"
-                "            try",
+                "            if self._is_late():\n                raise self._too_late()\n            try",
                 "            try",
             ),
         ),

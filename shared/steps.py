@@ -87,6 +87,8 @@ class Run:
         """Tells services of what this conversion has taken the place of. The next run tells them again,
         where one could not hear it, or where this one dies before its next write of the record."""
         path, left = self.conversion.path, self.conversion.abandoned
+        if not left:
+            return
         told = await asyncio.gather(*(self._tools.abandon(path, one) for one in left))
         self._hold.note(abandoned=tuple(one for one, heard in zip(left, told, strict=True) if not heard))
 

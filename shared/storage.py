@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Literal, Self
 from urllib.request import getproxies
 
@@ -29,7 +30,8 @@ JSON = "application/json"
 
 # How much of a blob is in memory at a time, in bytes.
 _PIECE = 4 * 1024 * 1024
-
+# More than a tick has at work at once.
+_CLIENTS_KEPT = 256
 
 # A reply that is older than this says that our own count of the time is wrong.
 _SLOWEST_REPLY = timedelta(minutes=2)
@@ -124,6 +126,8 @@ class Storage:
         self.credential: ManagedIdentityCredential | None = None
         self.account_key: str | None = None
         self.account = blobs.account_name or ""
+        # What is read is most often written next, and a client takes as long to make as half a request.
+        self._client_of = lru_cache(maxsize=_CLIENTS_KEPT)(blobs.get_blob_client)
 
     @classmethod
     def connect(cls, settings: Settings, **client_options: Any) -> Self:
@@ -199,7 +203,7 @@ class Storage:
 
     def blob(self, container: str, name: str) -> BlobClient:
         """The client of one blob."""
-        return self.blob_service.get_blob_client(container, name)
+        return self._client_of(container, name)
 
     async def head(self, container: str, name: str) -> BlobHead | None:
         """Properties and metadata of a blob."""

@@ -171,6 +171,24 @@ async def test_one_of_many_deliveries_gets_the_request(bundle: Bundle) -> None:
     assert sum(held is not None for held in claims) == 1
 
 
+async def test_a_delivery_that_was_slow_between_its_look_and_its_claim_gets_nothing(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bundle.requests.accept(request(bundle))
+    read = bundle.storage.read
+
+    async def overtaken(container: str, name: str) -> Any:
+        found = await read(container, name)
+        monkeypatch.setattr(bundle.storage, "read", read)
+        assert await bundle.requests.claim("remote-rendering/one", "fast") is not None
+        return found
+
+    monkeypatch.setattr(bundle.storage, "read", overtaken)
+    assert await bundle.requests.claim("remote-rendering/one", "slow") is None
+    claim = (await bundle.record("remote-rendering/one")).claim
+    assert claim is not None and claim.message == "fast"
+
+
 async def test_the_same_message_again_takes_over_from_its_dead_run(bundle: Bundle) -> None:
     await bundle.requests.accept(request(bundle))
     dead = await bundle.requests.claim("remote-rendering/one", "m")

@@ -57,7 +57,7 @@ class Tick:
             names = {item.name for item in counted}
             at_once = asyncio.Semaphore(AT_ONCE)
             _, begun = await asyncio.gather(
-                asyncio.gather(*(self._advance(item, at_once) for item in due if item.name not in names)),
+                self._advance_all([item for item in due if item.name not in names], at_once),
                 self._hand_out(listed, counted, at_once),
             )
             advanced = len(due) - len(counted) + begun
@@ -100,7 +100,7 @@ class Tick:
         for service, wanted in waiting.items():
             allowed = self._with_a_place(service, wanted, listed)
             allowed = allowed[: await self._share(service, len(allowed))]
-            await asyncio.gather(*(self._advance(item, at_once) for item in allowed))
+            await self._advance_all(allowed, at_once)
             begun += len(allowed)
         return begun
 
@@ -131,6 +131,16 @@ class Tick:
         granted, rest = allowance.take(self._storage.now(), limit, wanted)
         await client.set_blob_metadata(metadata | {key: rest.text()}, lease=self._held_lease)
         return granted
+
+    async def _advance_all(self, items: list[Listed], limit: asyncio.Semaphore) -> None:
+        """Some at a time: thousands may be due, and a task for each would only wait."""
+        left = iter(items)
+
+        async def one_after_the_other() -> None:
+            for item in left:
+                await self._advance(item, limit)
+
+        await asyncio.gather(*(one_after_the_other() for _ in range(min(AT_ONCE, len(items)))))
 
     async def _advance(self, item: Listed, limit: asyncio.Semaphore) -> None:
         async with limit:

@@ -64,6 +64,15 @@ async def test_the_same_event_at_once_and_again_later_is_one_conversion(pipeline
     assert len(await pipeline.jobs()) == 1
 
 
+async def test_an_event_that_comes_again_in_mid_flight_changes_nothing(pipeline: Pipeline) -> None:
+    await pipeline.drop("cube.stl", CUBE)
+    before = await pipeline.record("cube.stl")
+    assert before is not None and before.step is Step.POLL
+    await pipeline.event("cube.stl")
+    assert await pipeline.record("cube.stl") == before
+    assert len(await pipeline.jobs()) == 1
+
+
 async def test_a_repeated_event_does_not_convert_a_failed_model_again(pipeline: Pipeline) -> None:
     first = await pipeline.convert("cube.stl", b"solid but not an STL")
     assert first.status is Status.FAILED

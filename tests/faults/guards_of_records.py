@@ -36,7 +36,7 @@ OF_RECORDS = (
                 "                        False\n                        and held",
             ),
         ),
-        (f"{_LIFE}::test_the_same_event_at_once_and_again_later_is_one_conversion",),
+        (f"{_LIFE}::test_an_event_that_comes_again_in_mid_flight_changes_nothing",),
     ),
     Guard(
         "record-if-none-match",

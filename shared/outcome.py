@@ -6,8 +6,8 @@ from typing import Literal
 
 from shared import clients
 from shared.clients import Progress, Warned
-from shared.conversion import Kept, Message, Outcome, OutputFile, Status
-from shared.problems import Code
+from shared.conversion import Conversion, Kept, Message, Outcome, OutputFile, Status, Step
+from shared.problems import Code, Problem
 from shared.storage import BlobHead
 
 _LONGEST_CODE = 100
@@ -61,6 +61,20 @@ def of_another_version(outcome: Outcome) -> Outcome:
         "read. Upload it again to convert it.",
         logs=(*outcome.logs, *outcome.files),
     )
+
+
+def out_of_time(conversion: Conversion, deadline: float, fault: str | None) -> Problem:
+    """What a person is told of a conversion that took longer than ``deadline`` seconds; ``fault`` is what the
+    last call to its service met, if it failed."""
+    if conversion.step is Step.COLLECT:
+        what = f"{conversion.service} finished, but its outputs could not be fetched in time."
+    else:
+        what = f"{conversion.service} did not finish within {deadline:g} s."
+    if fault:
+        what += f" The last call failed: {fault}"
+    elif conversion.service_id and conversion.step is not Step.COLLECT:
+        what += f" Its last word was '{conversion.status}'."
+    return Problem(Code.TIMEOUT, f"{what} Delete the manifest to try again, or raise DEADLINE_SECONDS.")
 
 
 def with_outputs(outcome: Outcome, outputs: Sequence[clients.OutputFile]) -> Outcome:

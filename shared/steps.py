@@ -14,7 +14,7 @@ from shared.copies import SHORT, Copies, TooLong
 from shared.hold import NO_FAULTS, Hold
 from shared.in_flight import Held
 from shared.intake import Companions
-from shared.outcome import collected, reported, with_outputs
+from shared.outcome import collected, out_of_time, reported, with_outputs
 from shared.problems import Code, Problem, ServiceFault
 from shared.storage import BlobHead, Conflict
 from shared.telemetry import event
@@ -434,18 +434,7 @@ class Run:
     def _too_late(self, fault: str | None = None) -> Problem:
         """The end of a conversion whose time is over; ``fault`` is what the last call met, if it failed. Its
         job is cancelled when the manifest says so: until then another run may find that it has ended."""
-        conversion = self.conversion
-        what = f"{conversion.service} did not finish within {self._tools.pace.deadline:g} s."
-        if conversion.step is Step.COLLECT:
-            what = f"{conversion.service} finished, but its outputs could not be fetched in time."
-        last = ""
-        if fault := fault or conversion.fault:
-            last = f" The last call failed: {fault}"
-        elif conversion.service_id and conversion.step is not Step.COLLECT:
-            last = f" Its last word was '{conversion.status}'."
-        return Problem(
-            Code.TIMEOUT, f"{what}{last} Delete the manifest to try again, or raise DEADLINE_SECONDS."
-        )
+        return out_of_time(self.conversion, self._tools.pace.deadline, fault or self.conversion.fault)
 
     async def _meet(self, fault: ServiceFault) -> bool:
         """A transient fault makes the step due later; any other ends the conversion."""

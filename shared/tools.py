@@ -24,6 +24,7 @@ from shared.telemetry import event, unexpected
 
 # How long a service is waited for that is told something which it need not hear.
 _SECONDS_TO_TELL = 20.0
+_UNHEARD = {"cancel": "service.cancel-failed", "dispose": "service.dispose-failed"}
 
 
 @dataclass(frozen=True)
@@ -173,13 +174,13 @@ class Tools:
             async with asyncio.timeout(_SECONDS_TO_TELL):
                 await call(left.service_id)
         except TimeoutError:
-            event(f"service.{what}-failed", level=logging.WARNING, code=Code.SERVICE_UNAVAILABLE, **about)
+            event(_UNHEARD[what], level=logging.WARNING, code=Code.SERVICE_UNAVAILABLE, **about)
             return False
         except ServiceFault as fault:
-            event(f"service.{what}-failed", level=logging.WARNING, code=fault.code, **about)
+            event(_UNHEARD[what], level=logging.WARNING, code=fault.code, **about)
             return not fault.transient
         except Exception as bug:
-            unexpected(f"service.{what}-failed", bug, **about)
+            unexpected(_UNHEARD[what], bug, **about)
         return True
 
     async def _unstage(self, left: AtService) -> None:

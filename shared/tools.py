@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from azure.core.exceptions import AzureError
 
@@ -24,7 +24,6 @@ from shared.telemetry import event, unexpected
 
 # How long a service is waited for that is told something which it need not hear.
 _SECONDS_TO_TELL = 20.0
-_UNHEARD = {"cancel": "service.cancel-failed", "dispose": "service.dispose-failed"}
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class Tools:
         stored = await self.manifests.of(path)
         if stored and stored.manifest and stored.manifest.id == left.id:
             return True
-        heard = await self._tell(left, "cancel")
+        heard = await self._tell(left, is_over=False)
         try:
             await self._unstage(left)
         except (AzureError, Conflict):
@@ -151,20 +150,20 @@ class Tools:
         if (left := conversion.at_service) is not None:
             outcome = conversion.outcome
             is_late = outcome is not None and outcome.status is Status.TIMEOUT
-            await self._tell(left, "cancel" if is_late else "dispose")
+            await self._tell(left, is_over=not is_late)
             await self._unstage(left)
         if any(each.uploads for each in self.services.values()):
             # What a run that was superseded has packed after that, and died.
             for conversion_id in conversion.drop:
                 await self._delete_below(self.staging, paths.staged(conversion_id))
 
-    async def _tell(self, left: AtService, what: Literal["cancel", "dispose"]) -> bool:
-        """Says to a service that a conversion is not wanted, or over. Nothing depends on whether it hears it:
-        what it still writes goes to a folder that nothing refers to. False where it may hear it later."""
+    async def _tell(self, left: AtService, *, is_over: bool) -> bool:
+        """Says to a service that a conversion is over, or else not wanted. Nothing depends on whether it hears
+        it: what it still writes goes to a folder that nothing refers to. False where it may hear it later."""
         service = self.services.get(left.service)
         if service is None or left.service_id is None:
             return True
-        call = service.cancel if what == "cancel" else service.dispose
+        call = service.dispose if is_over else service.cancel
         about: dict[str, Any] = {
             "conversion_id": left.id,
             "service": left.service,
@@ -173,14 +172,17 @@ class Tools:
         try:
             async with asyncio.timeout(_SECONDS_TO_TELL):
                 await call(left.service_id)
-        except TimeoutError:
-            event(_UNHEARD[what], level=logging.WARNING, code=Code.SERVICE_UNAVAILABLE, **about)
-            return False
-        except ServiceFault as fault:
-            event(_UNHEARD[what], level=logging.WARNING, code=fault.code, **about)
-            return not fault.transient
+        except (TimeoutError, ServiceFault) as fault:
+            is_final = isinstance(fault, ServiceFault) and not fault.transient
+            event(
+                "service.dispose-failed" if is_over else "service.cancel-failed",
+                level=logging.WARNING,
+                code=fault.code if isinstance(fault, ServiceFault) else Code.SERVICE_UNAVAILABLE,
+                **about,
+            )
+            return is_final
         except Exception as bug:
-            unexpected(_UNHEARD[what], bug, **about)
+            unexpected("service.untold", bug, is_over=is_over, **about)
         return True
 
     async def _unstage(self, left: AtService) -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from local.azurite import Azurite
-from shared.conversion import Conversion, Status
+from shared.conversion import AtService, Status
 from shared.tools import Tools
 from tests.copier import Copier
 from tests.faults.crowd import Between
@@ -77,13 +77,13 @@ async def test_what_was_packed_goes_although_a_newer_version_needs_nothing_packe
 async def test_what_was_packed_goes_although_who_superseded_it_died(
     azurite: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def dies(tools: Tools, conversion: Conversion) -> None:
+    async def dies(tools: Tools, path: str, left: AtService) -> bool:
         raise Dies
 
     async with start(azurite, converter=Copier(), **VENDOR) as pipeline:
         await pack(pipeline)
         with monkeypatch.context() as patched, pytest.raises(Dies):
-            patched.setattr(Tools, "cancel", dies)
+            patched.setattr(Tools, "abandon", dies)
             await pipeline.drop("box.obj", ALONE)
         assert await staged(pipeline)
         await pipeline.settle(seconds=310)

@@ -158,8 +158,9 @@ class Tools:
                 await self._delete_below(self.staging, paths.staged(conversion_id))
 
     async def _tell(self, left: AtService, *, is_over: bool) -> bool:
-        """Says to a service that a conversion is over, or else not wanted. Nothing depends on whether it hears
-        it: what it still writes goes to a folder that nothing refers to. False where it may hear it later."""
+        """Says to a service that a conversion is over, or else not wanted. Nothing rests on whether it hears
+        that: what it still writes goes to a folder that nothing refers to. False where it may hear it later.
+        """
         service = self.services.get(left.service)
         if service is None or left.service_id is None:
             return True

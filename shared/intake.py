@@ -13,6 +13,7 @@ from shared.references import REFERRING, Folder, Reference, references
 from shared.storage import BlobHead, Storage
 
 _LONGEST_SIDECAR = 256 * 1024
+_MOST_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,22 @@ class Companions:
     awaited: bool = True
     required: tuple[str, ...] = ()
     model_in_zip: str | None = None
+
+    def demand(self, grace: float) -> None:
+        """Sees to it that what is required has landed, now that ``grace`` seconds have passed.
+
+        Raises:
+            Problem: ``missing-companion``, naming what has not.
+        """
+        if self.required:
+            shown = ", ".join(repr(name) for name in self.required[:_MOST_LISTED])
+            if (more := len(self.required) - _MOST_LISTED) > 0:
+                shown += f" and {more} more"
+            raise Problem(
+                Code.MISSING_COMPANION,
+                f"The model needs {shown}, which did not land in its folder within {grace:g} s. "
+                "Upload what is missing, then the model again.",
+            )
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ class Lifecycle:
             problem = Problem(
                 Code.GAVE_UP,
                 f"The step '{conversion.step}' was begun {conversion.tries} times and never ended: its "
-                "process died each time. Its log says more; delete the manifest to try again.",
+                "process died each time, or met a fault of this software. Its log says more; delete the "
+                "manifest to try again.",
             )
             await self._go_on(held, problem, transfers=transfers)
             return

@@ -65,8 +65,10 @@ def of_another_version(outcome: Outcome) -> Outcome:
 
 def out_of_time(conversion: Conversion, deadline: float, fault: str | None) -> Problem:
     """What a person is told of a conversion that took longer than ``deadline`` seconds; ``fault`` is what the
-    last call to its service met, if it failed."""
-    if conversion.step is Step.COLLECT:
+    last call to its service, or to storage, met, if it failed."""
+    if conversion.step is Step.INTAKE:
+        what = f"The conversion did not begin within {deadline:g} s."
+    elif conversion.step is Step.COLLECT:
         what = f"{conversion.service} finished, but its outputs could not be fetched in time."
     else:
         what = f"{conversion.service} did not finish within {deadline:g} s."

@@ -44,6 +44,7 @@ class Code(StrEnum):
     TIMEOUT = "timeout"
     GAVE_UP = "gave-up"
     STORAGE_DENIED = "storage-denied"
+    STORAGE_UNAVAILABLE = "storage-unavailable"
     INTERNAL = "internal-error"
 
 
@@ -57,7 +58,7 @@ class Problem(Exception):
 
 
 class ServiceFault(Exception):
-    """A call to a conversion service that did not do its work.
+    """A call to a conversion service, or to storage, that did not do its work.
 
     ``transient`` faults are tried again, no sooner than ``retry_after`` seconds; others end the
     conversion. So do those that are to be expected ``while_new``, in the grace time after the start, but not

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
+
+from azure.core.exceptions import AzureError
 
 from shared import manifest, paths
 from shared.clients import ConversionService, Order, Place, Progress
@@ -13,10 +15,9 @@ from shared.conversion import Conversion, Outcome, Status, Step
 from shared.copies import SHORT, Copies, TooLong
 from shared.hold import NO_FAULTS, Hold
 from shared.in_flight import Held
-from shared.intake import Companions
 from shared.outcome import collected, out_of_time, reported, with_outputs
 from shared.problems import Code, Problem, ServiceFault
-from shared.storage import BlobHead, Conflict
+from shared.storage import BlobHead, Conflict, outage
 from shared.telemetry import event
 from shared.tools import Tools, files_of
 
@@ -25,8 +26,8 @@ _LEAST_BACK_OFF = 2.0
 _MOST_BACK_OFF = 300.0
 # How long files may be moved by a run that others wait for.
 _SHORT_SECONDS = 20.0
-# How long outputs may take to be brought, at the least, or for a second deadline where that is shorter: a job
-# may end just before the first, or be found to have ended long after it.
+# How long outputs may take to be found, or brought, at the least, or for a second deadline where that is
+# shorter: a job may end just before the first, or be found to have ended long after it.
 _SECONDS_TO_COLLECT = 3600.0
 
 
@@ -70,13 +71,23 @@ class Run:
         goes_on = True
         while goes_on:
             try:
-                goes_on = await steps[self.conversion.step]()
-            except Problem as problem:
-                if self.conversion.step is Step.FINISH:
-                    raise  # there is no manifest to say it in; a later tick tries again
-                await self._end(problem)
-            except ServiceFault as fault:
+                goes_on = await self._take(steps[self.conversion.step])
+            except AzureError as error:
+                # Storage that fails in the midst of a step is no death of it (R8).
+                fault = outage(error)
+                if fault is None or self.conversion.step is Step.FINISH:
+                    raise
                 goes_on = await self._meet(fault)
+
+    async def _take(self, step: Callable[[], Awaitable[bool]]) -> bool:
+        try:
+            return await step()
+        except Problem as problem:
+            if self.conversion.step is Step.FINISH:
+                raise  # there is no manifest to say it in; a later tick tries again
+            return await self._end(problem)
+        except ServiceFault as fault:
+            return await self._meet(fault)
 
     async def fail(self, problem: Problem) -> None:
         """Ends the conversion without success, and does what is left to do."""
@@ -133,7 +144,12 @@ class Run:
             return await self._keep(old, stored.etag)
         if companions.missing and companions.awaited and now < grace_ends:
             return await self._wait(grace_ends, companions.missing)
-        self._judge(companions)
+        companions.demand(tools.pace.grace)
+        for name in companions.missing:
+            self._hold.warn(
+                Code.MISSING_COMPANION,
+                f"The model refers to {name!r}, which is not in its folder: it was converted without it.",
+            )
         if tools.hands_out(settings.service):
             # The tick hands it out, and claims it then.
             await self._hold.enter(Step.START, missing=(), tries=0, due_at=now)
@@ -173,21 +189,6 @@ class Run:
             event("conversion.waiting", self.conversion, missing=", ".join(missing))
         await self._hold.save(tries=0, due_at=min(until, soon), missing=missing)
         return False
-
-    def _judge(self, companions: Companions) -> None:
-        """What has not landed by the end of the grace time is a warning, or the end."""
-        grace = self._tools.pace.grace
-        if companions.required:
-            raise Problem(
-                Code.MISSING_COMPANION,
-                f"The model needs {_listed(companions.required)}, which did not land in its folder within "
-                f"{grace:g} s. Upload what is missing, then the model again.",
-            )
-        for name in companions.missing:
-            self._hold.warn(
-                Code.MISSING_COMPANION,
-                f"The model refers to {name!r}, which is not in its folder: it was converted without it.",
-            )
 
     # --- Start and poll -----------------------------------------------------------------------
 
@@ -304,12 +305,13 @@ class Run:
             return await self._start_anew(progress)
         if progress.status.is_final:
             self._polled = progress
-            changes: dict[str, Any] = {"status": Status.INPROGRESS, "outcome": reported(progress)}
-            if service.downloads:
-                seconds = min(_SECONDS_TO_COLLECT, tools.pace.deadline)
-                until = tools.now() + timedelta(seconds=seconds)
-                changes["deadline"] = max(conversion.deadline or until, until)
-            return await self._hold.enter(Step.COLLECT, **changes)
+            until = tools.now() + timedelta(seconds=min(_SECONDS_TO_COLLECT, tools.pace.deadline))
+            return await self._hold.enter(
+                Step.COLLECT,
+                status=Status.INPROGRESS,
+                outcome=reported(progress),
+                deadline=max(conversion.deadline or until, until),
+            )
         if self._is_late():
             raise self._too_late()
         now = tools.now()
@@ -386,6 +388,8 @@ class Run:
 
     def _is_late(self, by: float = 0.0) -> bool:
         deadline = self.conversion.deadline
+        if self.conversion.step is Step.INTAKE:
+            deadline = self.conversion.accepted_at + timedelta(seconds=self._tools.pace.deadline)
         return deadline is not None and self._tools.now() >= deadline + timedelta(seconds=by)
 
     # --- Collect ------------------------------------------------------------------------------
@@ -489,8 +493,3 @@ def _is_touched(old: manifest.Manifest, conversion: Conversion) -> bool:
 
 def _jitter(most: float) -> float:
     return random.uniform(0.0, most)  # noqa: S311
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    shown = ", ".join(repr(name) for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,6 +1,7 @@
 """Blobs and queues, with the conditional writes that everything else rests on."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import logging
@@ -14,7 +15,16 @@ from typing import Any, Literal, Self
 from urllib.request import getproxies
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    IncompleteReadError,
+    ResourceExistsError,
+    ServiceRequestError,
+    ServiceResponseError,
+    StreamClosedError,
+    StreamConsumedError,
+)
 from azure.core.pipeline.policies import AsyncRetryPolicy
 from azure.identity.aio import ManagedIdentityCredential
 from azure.storage.blob import BlobBlock, ContentSettings, LocationMode
@@ -22,6 +32,7 @@ from azure.storage.blob.aio import BlobClient, BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
 from shared.denial import denied
+from shared.problems import Code, ServiceFault
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -33,12 +44,29 @@ _PIECE = 4 * 1024 * 1024
 # More than a tick has at work at once.
 _CLIENTS_KEPT = 256
 
+_MOST_TRIES = 5
+_BUSY = [408, 429, 500, 502, 503, 504]
+
 # A reply that is older than this says that our own count of the time is wrong.
 _SLOWEST_REPLY = timedelta(minutes=2)
 
 
 class Conflict(Exception):
     """A conditional write did not find the blob as it had to be (409 or 412, or it is gone)."""
+
+
+def outage(error: AzureError) -> ServiceFault | None:
+    """The fault behind an error that a later try may not meet; None where that would not help.
+
+    The error's own text may hold an address with a SAS, and is not told.
+    """
+    status = error.status_code if isinstance(error, HttpResponseError) else None
+    is_cut_off = isinstance(error, (ServiceRequestError, ServiceResponseError, IncompleteReadError))
+    if status not in _BUSY and not is_cut_off:
+        return None
+    what = f"Storage answered {status}" if status else f"Storage did not answer ({type(error).__name__})"
+    message = f"{what}, {_MOST_TRIES} times."
+    return ServiceFault(Code.STORAGE_UNAVAILABLE, message, transient=True)
 
 
 class _Retry(AsyncRetryPolicy[Any, Any]):
@@ -51,10 +79,25 @@ class _Retry(AsyncRetryPolicy[Any, Any]):
         return super().configure_retries(options)
 
     async def send(self, request: Any) -> Any:
-        response = await super().send(request)
+        for left in reversed(range(_MOST_TRIES)):
+            response = await super().send(request)
+            try:
+                await _read_refusal(response.http_response)
+                break
+            except IncompleteReadError:
+                if not left:
+                    raise
         # Read by the storage client's own deserializers.
         response.http_response.location_mode = LocationMode.PRIMARY
         return response
+
+
+async def _read_refusal(response: Any) -> None:
+    """Of an answer that is to be streamed nothing has been read when the retries end; one that says why there
+    is no stream may break off too."""
+    if response.status_code >= 400:
+        with contextlib.suppress(StreamConsumedError, StreamClosedError):
+            await response.read()
 
 
 class Clock:
@@ -147,10 +190,10 @@ class Storage:
 
             # One for each pipeline: a policy knows what comes after it.
             retries = _Retry(
-                retry_total=4,
+                retry_total=_MOST_TRIES - 1,
                 retry_backoff_factor=0.4,
                 retry_backoff_max=10,
-                retry_on_status_codes=[408, 429, 500, 502, 503, 504],
+                retry_on_status_codes=_BUSY,
             )
             return {"raw_response_hook": look_at, "retry_policy": retries}
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import HttpResponseError, IncompleteReadError
 from azure.core.pipeline.transport import AioHttpTransport
 
 from local.azurite import Azurite
@@ -18,6 +18,8 @@ from shared.settings import read_settings
 from shared.storage import Clock, Conflict, Storage
 from tests.clients.service import Answer, answer, running
 from tests.pipeline import settings_for
+
+HALF_A_REFUSAL = b"HTTP/1.1 404 X\r\nContent-Length: 90\r\n\r\n<Error>"
 
 PIECE = 4 * 1024 * 1024
 
@@ -48,7 +50,7 @@ async def against(*answers: Answer) -> tuple[int, float, BaseException | None]:
         error: BaseException | None = None
         async with Storage.connect(settings) as storage:
             try:
-                await storage.head("c", "b")
+                await storage.read("c", "b")
             except Exception as caught:
                 error = caught
         return len(service.asked), time.monotonic() - begun, error
@@ -70,6 +72,17 @@ async def test_retry_after_is_respected() -> None:
 async def test_a_broken_connection_is_tried_again() -> None:
     asked, _, error = await against(b"", answer(404))
     assert (asked, error) == (2, None)
+
+
+async def test_a_refusal_that_breaks_off_is_asked_for_again() -> None:
+    asked, _, error = await against(HALF_A_REFUSAL, HALF_A_REFUSAL, answer(404))
+    assert (asked, error) == (3, None)
+
+
+async def test_there_is_an_end_to_asking_for_a_refusal() -> None:
+    asked, _, error = await against(HALF_A_REFUSAL)
+    assert asked == 5
+    assert isinstance(error, IncompleteReadError)
 
 
 async def test_there_is_an_end_to_trying_again() -> None:

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,7 +133,12 @@ class Worker:
                 await self._watcher.lost(held.record.request)
             return
         except (AzureError, Conflict) as fault:
-            raise Retry(f"{key}: the bundle's own storage failed: {type(fault).__name__}") from None
+            reason = f"the bundle's own storage failed: {type(fault).__name__}"
+            if held is not None:
+                # Where even that fails, the run has died as far as the next one can tell.
+                with suppress(Lost, AzureError, Conflict):
+                    await self._release(held, f"The conversion broke off: {reason}.")
+            raise Retry(f"{key}: {reason}") from None
         assert ended.finished is not None
         _event(
             "request.ended",
@@ -166,9 +171,7 @@ class Worker:
         except Problem as problem:
             return await self._fail(held, Error(code=problem.code, message=problem.message))
         except Unreachable as fault:
-            await self._requests.release(
-                held, Error(code=Code.SERVICE_UNAVAILABLE, message=f"{fault} Tried {_MOST_TRIES} times.")
-            )
+            await self._release(held, str(fault))
             raise Retry(f"{request.key}: {fault}") from None
         except (Lost, AzureError, Conflict):
             raise
@@ -179,6 +182,11 @@ class Worker:
             _event("request.bug", request, level=logging.ERROR, bug=type(bug).__name__, where=where(bug))
             message = f"The service failed ({type(bug).__name__}). Report this, with the id {request.id}."
             return await self._fail(held, Error(code=Code.INTERNAL, message=message))
+
+    async def _release(self, held: Held, fault: str) -> None:
+        """Gives the request back for another run, with what it ends with if there is to be none."""
+        message = f"{fault} Tried {_MOST_TRIES} times."
+        await self._requests.release(held, Error(code=Code.SERVICE_UNAVAILABLE, message=message))
 
     async def _convert(self, held: Held, folder: Path) -> Record:
         request = held.record.request

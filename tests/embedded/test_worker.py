@@ -199,6 +199,28 @@ async def test_storage_that_is_away_is_tried_again_and_then_told(
     assert (await report(bundle))[-1] == {"result": "failed"}
 
 
+async def test_storage_that_fails_at_the_end_is_not_taken_for_a_death(
+    bundle: Bundle, converter: Converter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bundle.upload("box.obj", obj())
+    key = await accept(bundle, "box.obj")
+    worker = bundle.worker(converter)
+
+    async def away(*_: object, **__: object) -> None:
+        raise ServiceRequestError("https://account/?sig=secret")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("shared.embedded.requests.Requests.finish", away)
+        for _ in range(2):
+            with pytest.raises(Retry):
+                await worker.run(key, "message")
+    await worker.run(key, "message")
+    record = await bundle.record(key)
+    assert code(record) == "service-unavailable"
+    assert record.error is not None
+    assert "storage failed: ServiceRequestError. Tried 2 times." in record.error.message
+
+
 async def test_a_conversion_that_killed_its_worker_twice_is_not_tried_again(bundle: Bundle) -> None:
     await bundle.upload("box.obj", obj())
     key = await accept(bundle, "box.obj")

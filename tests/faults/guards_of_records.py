@@ -471,6 +471,13 @@ OF_RECORDS = (
         (f"{_TRANSFERS}::test_a_long_copy_keeps_its_claim",),
     ),
     Guard(
+        "outage-no-death",
+        "R8",
+        "A step that storage broke off is taken again, and is no death.",
+        (Edit(_STEPS, "fault = outage(error)", "fault = None"),),
+        ("tests/test_lifecycle_storage.py",),
+    ),
+    Guard(
         "third-death",
         "R8",
         "The third death of a step is the end.",

@@ -299,6 +299,13 @@ OF_TIMERS = (
         (f"{_TRANSFERS}::test_outputs_whose_messages_are_all_lost_are_a_timeout_too",),
     ),
     Guard(
+        "half-a-refusal",
+        "",
+        "Storage's answer that a blob is not there may break off, and is asked for again.",
+        (Edit("shared/storage.py", "await _read_refusal(response.http_response)", "pass"),),
+        (f"{_STORAGE}::test_a_refusal_that_breaks_off_is_asked_for_again",),
+    ),
+    Guard(
         "one-version-in-a-copy",
         "",
         "A blob that is replaced while it is read is not read in two halves.",

@@ -4,6 +4,7 @@ Body and metadata always go in one write. Metadata repeat what a tick needs, so 
 listing (5,000 records) tells what is due.
 """
 
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 from shared import paths
 from shared.conversion import Conversion, ServiceName
 from shared.storage import BlobHead, Conflict, Storage
+
+_MOST_TRIES = 5
 
 
 class NotOurs(Exception):
@@ -103,7 +106,7 @@ class InFlight:
                 self._container, name, body(conversion), metadata=metadata(conversion)
             )
         except Conflict:
-            return await self._read_back(conversion)
+            return _if_ours(await self.of(conversion.path), conversion)
         return Held(conversion, etag)
 
     async def save(self, held: Held, **changes: Any) -> Held:
@@ -145,22 +148,27 @@ class InFlight:
 
     async def _replace(self, etag: str, conversion: Conversion) -> Held:
         name = paths.record(conversion.path)
-        try:
-            etag = await self._storage.replace(
-                self._container, name, body(conversion), etag, metadata=metadata(conversion)
-            )
-        except Conflict:
-            return await self._read_back(conversion)
-        return Held(conversion, etag)
+        for left in itertools.count(_MOST_TRIES - 1, -1):
+            try:
+                new = await self._storage.replace(
+                    self._container, name, body(conversion), etag, metadata=metadata(conversion)
+                )
+                break
+            except Conflict:
+                current = await self.of(conversion.path)
+                if current is None or current.etag != etag or not left:
+                    return _if_ours(current, conversion)
+                # Nobody has written it: storage refused without a reason.
+        return Held(conversion, new)
 
-    async def _read_back(self, conversion: Conversion) -> Held:
-        """A refused write may be our own, whose reply was lost and which was sent again (rule R4)."""
-        current = await self.of(conversion.path)
-        if current is None:
-            raise NotOurs(None)
-        if current.conversion.rev != conversion.rev:
-            raise NotOurs(current.conversion.id)
-        return current
+
+def _if_ours(current: Held | None, conversion: Conversion) -> Held:
+    """A refused write may be our own, whose reply was lost and which was sent again (rule R4)."""
+    if current is None:
+        raise NotOurs(None)
+    if current.conversion.rev != conversion.rev:
+        raise NotOurs(current.conversion.id)
+    return current
 
 
 def body(conversion: Conversion) -> bytes:

@@ -3,12 +3,15 @@ by another release."""
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from local.azurite import Azurite
 from shared import paths
 from shared.conversion import Status
+from shared.in_flight import NotOurs
+from shared.storage import Conflict
 from tests.copier import Copier
 from tests.pipeline import Pipeline, start
 from tests.shapes import block
@@ -42,6 +45,43 @@ async def test_a_record_that_took_the_place_of_another_is_read_as_it_was_written
     written = await in_flight.save(held, **replaced.left_behind)
     assert [left.service_id for left in written.conversion.abandoned] == [service_id]
     assert await in_flight.of("block.stl") == written
+
+
+@pytest.mark.parametrize("times", [1, 4])
+async def test_a_write_that_is_refused_although_nobody_has_written_is_made_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    await pipeline.drop("block.stl", block(1))
+    in_flight = pipeline.app.tools.in_flight
+    held = await in_flight.of("block.stl")
+    assert held is not None
+    replace, left = pipeline.app.storage.replace, iter(range(times))
+
+    async def refuses(*args: Any, **options: Any) -> str:
+        if next(left, None) is not None:
+            raise Conflict
+        return await replace(*args, **options)
+
+    monkeypatch.setattr(pipeline.app.storage, "replace", refuses)
+    written = await in_flight.save(held, percent=17)
+    assert await in_flight.of("block.stl") == written
+    assert written.conversion.percent == 17
+
+
+async def test_a_write_that_is_refused_for_ever_is_given_up(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pipeline.drop("block.stl", block(1))
+    in_flight = pipeline.app.tools.in_flight
+    held = await in_flight.of("block.stl")
+    assert held is not None
+
+    async def refuses(*_: Any, **__: Any) -> str:
+        raise Conflict
+
+    monkeypatch.setattr(pipeline.app.storage, "replace", refuses)
+    with pytest.raises(NotOurs):
+        await in_flight.save(held, percent=17)
 
 
 async def test_a_record_of_another_release_is_left_to_it_for_a_while(pipeline: Pipeline) -> None:

@@ -16,6 +16,7 @@ _CRASHES = (
 _INPUTS = "tests/test_lifecycle_inputs.py"
 _LIFE = "tests/test_lifecycle.py"
 _OVERTAKEN = "tests/test_lifecycle_overtaken.py"
+_RECORDED = "tests/test_in_flight.py"
 _RACES = "tests/test_lifecycle_races.py"
 _SERVICES = "tests/test_lifecycle_services.py"
 _SETTINGS = "tests/test_lifecycle_settings.py"
@@ -191,6 +192,13 @@ OF_RECORDS = (
         "A refused write that is already there is our own, whose reply was lost.",
         (Edit(_RECORDS, "if current.conversion.rev != conversion.rev:", "if True:"),),
         (_LOST_REPLIES,),
+    ),
+    Guard(
+        "refused-without-a-reason",
+        "R4",
+        "A refused write of a record that nobody has written is made again.",
+        (Edit(_RECORDS, "current.etag != etag or not left", "True"),),
+        (f"{_RECORDED}::test_a_write_that_is_refused_although_nobody_has_written_is_made_again",),
     ),
     Guard(
         "cancel-what-was-lost",

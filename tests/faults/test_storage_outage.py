@@ -1,6 +1,5 @@
 """R12: storage that is down for a while, and conditional writes that are refused without a reason."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -69,21 +68,6 @@ async def test_an_app_that_starts_while_storage_is_down_is_ready_when_it_is_back
         await app.close()
 
 
-class Twice(Chances):
-    """Refuses at most two writes of a blob: a third run that ends in mid-step is the last, by design."""
-
-    def __call__(self, call: Call) -> Fault | None:
-        fault = super().__call__(call)
-        if fault is None:
-            return None
-        self._refused[call.path] += 1
-        return fault if self._refused[call.path] <= 2 else None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._refused: Counter[str] = Counter()
-
-
 @LONG
 async def test_writes_that_are_refused_without_a_reason_lose_nothing(
     azurite: Azurite, tmp_path: Path
@@ -93,7 +77,7 @@ async def test_writes_that_are_refused_without_a_reason_lose_nothing(
             platform = Platform(here.fleet, here.pipeline, lot, work_seconds=(0, 60))
             made = models(COUNT)
             await upload(here.pipeline, made)
-            here.storage.follow(Twice(SEED, refused=0.1))
+            here.storage.follow(Chances(SEED, refused=0.1))
             for path in made:
                 for _ in range(2):
                     platform.event(path, lot.uniform(0, 90))

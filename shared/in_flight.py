@@ -16,6 +16,7 @@ from shared import paths
 from shared.conversion import Conversion, ServiceName
 from shared.storage import BlobHead, Conflict, Storage
 
+# Of a write that storage refuses although nobody else has written.
 _MOST_TRIES = 5
 
 
@@ -135,10 +136,15 @@ class InFlight:
 
     async def delete(self, held: Held) -> None:
         """Deletes the record if it still is the version that is held (rule R7)."""
-        try:
-            await self._storage.delete(self._container, paths.record(held.conversion.path), held.etag)
-        except Conflict:
-            return
+        name = paths.record(held.conversion.path)
+        for _ in range(_MOST_TRIES):
+            try:
+                await self._storage.delete(self._container, name, held.etag)
+                return
+            except Conflict:
+                head = await self._storage.head(self._container, name)
+                if head is None or head.etag != held.etag:
+                    return
 
     async def list(self) -> AsyncIterator[Listed]:
         """Every record, by its metadata."""

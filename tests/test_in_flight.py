@@ -68,6 +68,31 @@ async def test_a_write_that_is_refused_although_nobody_has_written_is_made_again
     assert written.conversion.percent == 17
 
 
+async def test_a_record_whose_deletion_is_refused_without_a_reason_goes(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pipeline.drop("block.stl", block(1))
+    in_flight = pipeline.app.tools.in_flight
+    older = await in_flight.of("block.stl")
+    assert older is not None
+    newer = await in_flight.save(older, percent=17)
+    delete, asked = pipeline.app.storage.delete, []
+
+    async def refuses(*args: Any) -> bool:
+        asked.append(args)
+        if len(asked) < 3:
+            raise Conflict
+        return await delete(*args)
+
+    monkeypatch.setattr(pipeline.app.storage, "delete", refuses)
+    await in_flight.delete(older)
+    assert await in_flight.of("block.stl") == newer
+    assert len(asked) == 1
+    await in_flight.delete(newer)
+    assert await in_flight.of("block.stl") is None
+    assert len(asked) == 3
+
+
 async def test_a_write_that_is_refused_for_ever_is_given_up(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -282,7 +282,7 @@ OF_TIMERS = (
         "time-to-collect",
         "",
         "Outputs have time to be brought, however late their job is found to have ended.",
-        (Edit(_STEPS, "            if service.downloads:\n", "            if False:\n"),),
+        (Edit(_STEPS, "deadline=max(conversion.deadline or until, until)", "deadline=conversion.deadline"),),
         (f"{_TRANSFERS}::test_a_job_that_ended_while_nobody_ticked_for_long_is_collected",),
     ),
     Guard(

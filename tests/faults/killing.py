@@ -227,7 +227,7 @@ async def _assert_whole(pipeline: Pipeline, interruption: Interruption, *, where
     named |= {file.path: file.size for file in manifest.logs}
     assert there == named, where
     jobs = [job["id"] for job in await pipeline.jobs()]
-    assert len(jobs) == interruption.jobs, where
+    assert len(jobs) == interruption.jobs, (where, jobs)
     assert not jobs or (manifest.service and manifest.service.id in jobs), where
     async for blob in storage.list(names.embedded_container):
         # Of API2Convert's jobs none is wanted when it has been collected, or superseded.

@@ -4,7 +4,7 @@ The write that enters a step also claims it, so a step that follows at once cost
 ``tries`` says how many claims of it nobody completed (R8).
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.clients import Warned
@@ -25,6 +25,8 @@ class Hold:
     def __init__(self, tools: Tools, held: Held) -> None:
         self.tools = tools
         self._held = held
+        # Without what was noted since.
+        self._written = held.conversion
 
     @property
     def conversion(self) -> Conversion:
@@ -48,6 +50,15 @@ class Hold:
     async def save(self, **changes: Any) -> None:
         """Writes the record with some fields changed."""
         self._held = await self.tools.in_flight.save(self._held, **changes)
+        self._written = self._held.conversion
+
+    async def begin_again(self, due_at: datetime, **changes: Any) -> None:
+        """Gives up the claim of this step, which is not counted: it is taken again from what the record says,
+        and of all that this run has found stays only what a service has said or been told."""
+        known = {name: getattr(self.conversion, name) for name in ("service_id", "trace_id", "abandoned")}
+        tries = max(self._written.tries - 1, 0)
+        self._held = Held(self._written.model_copy(update=known), self._held.etag)
+        await self.save(**changes, tries=tries, due_at=due_at)
 
     async def enter(self, step: Step, **changes: Any) -> bool:
         """The next step, claimed by the same write; the one before is done, and timed."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
@@ -19,11 +18,11 @@ from shared.outcome import collected, out_of_time, reported, with_outputs
 from shared.problems import Code, Problem, ServiceFault
 from shared.storage import BlobHead, Conflict, outage
 from shared.telemetry import event
-from shared.tools import Tools, files_of
+from shared.tools import Tools, files_of, jitter
 
 _MOST_BAD_REPLIES = 5
-_LEAST_BACK_OFF = 2.0
-_MOST_BACK_OFF = 300.0
+# Of storage, in a row, once the time is over; an app may have been stopped for as long.
+_MOST_FAULTS_OF_INTAKE = 5
 # How long files may be moved by a run that others wait for.
 _SHORT_SECONDS = 20.0
 # How long outputs may take to be found, or brought, at the least, or for a second deadline where that is
@@ -67,17 +66,15 @@ class Run:
             Step.COLLECT: self._collect,
             Step.FINISH: self._closing.finish,
         }
-        await self._cancel_abandoned()
-        goes_on = True
-        while goes_on:
-            try:
-                goes_on = await self._take(steps[self.conversion.step])
-            except AzureError as error:
-                # Storage that fails in the midst of a step is no death of it (R8).
-                fault = outage(error)
-                if fault is None or self.conversion.step is Step.FINISH:
-                    raise
-                goes_on = await self._meet(fault)
+        try:
+            await self._cancel_abandoned()
+            while await self._take(steps[self.conversion.step]):
+                pass
+        except AzureError as error:
+            fault = outage(error)
+            if fault is None or self.conversion.step is Step.FINISH:
+                raise
+            await self._outlast(fault)
 
     async def _take(self, step: Callable[[], Awaitable[bool]]) -> bool:
         try:
@@ -107,6 +104,8 @@ class Run:
 
     async def _intake(self) -> bool:
         tools, conversion = self._tools, self.conversion
+        if conversion.faults >= _MOST_FAULTS_OF_INTAKE and self._is_late():
+            raise self._too_late()
         head = await tools.head(conversion.path)
         if head is not None and head.etag != conversion.etag:  # R2
             if not conversion.is_same_content(head.size, head.md5):
@@ -187,7 +186,7 @@ class Run:
         soon = now + timedelta(seconds=min(max(age / 4, 2.0), 30.0))
         if missing and missing != self.conversion.missing:
             event("conversion.waiting", self.conversion, missing=", ".join(missing))
-        await self._hold.save(tries=0, due_at=min(until, soon), missing=missing)
+        await self._hold.save(tries=0, due_at=min(until, soon), missing=missing, **NO_FAULTS)
         return False
 
     # --- Start and poll -----------------------------------------------------------------------
@@ -368,7 +367,7 @@ class Run:
                 Code.SERVICE_THROTTLED,
                 f"{name} asked to be called less often.",
                 transient=True,
-                retry_after=wait + _jitter(2.0),
+                retry_after=wait + jitter(2.0),
             )
         service = self._tools.services.get(name)
         if service is None:
@@ -453,22 +452,14 @@ class Run:
         now = self._tools.now()
         if isinstance(fault, _HeldBack):
             due_at = now + timedelta(seconds=fault.retry_after or 0.0)
-            await self._hold.save(tries=0, due_at=min(due_at, conversion.deadline or due_at))
+            await self._hold.begin_again(min(due_at, conversion.deadline or due_at))
             return False
-        back_off = min(_LEAST_BACK_OFF * 2**conversion.faults, _MOST_BACK_OFF)
-        wait = max(fault.retry_after or 0.0, back_off - _jitter(back_off / 2))
+        wait = max(fault.retry_after or 0.0, self._tools.pace.back_off(conversion.faults))
         due_at = now + timedelta(seconds=wait)
         is_throttled = fault.code is Code.SERVICE_THROTTLED
         if is_throttled and conversion.service:
             self._tools.hold_back(conversion.service, due_at)
-        event(
-            "service.fault",
-            self.conversion,
-            level=logging.WARNING,
-            code=fault.code,
-            message=fault.message,
-            retry_in=round(wait, 1),
-        )
+        self._tell_fault(fault, wait)
         await self._hold.save(
             tries=0,
             faults=conversion.faults + 1,
@@ -478,6 +469,27 @@ class Run:
             due_at=min(due_at, conversion.deadline or due_at),
         )
         return False
+
+    async def _outlast(self, fault: ServiceFault) -> None:
+        """Storage that fails in the midst of a step is no death of it (R8), and no end: the step is taken
+        again, and says itself when it is too late."""
+        conversion, now = self.conversion, self._tools.now()
+        wait = self._tools.pace.back_off(conversion.faults)
+        due_at = now + timedelta(seconds=wait)
+        if conversion.deadline is not None and conversion.deadline > now:
+            due_at = min(due_at, conversion.deadline)
+        self._tell_fault(fault, wait)
+        await self._hold.begin_again(due_at, faults=conversion.faults + 1, fault=fault.message)
+
+    def _tell_fault(self, fault: ServiceFault, wait: float) -> None:
+        event(
+            "service.fault",
+            self.conversion,
+            level=logging.WARNING,
+            code=fault.code,
+            message=fault.message,
+            retry_in=round(wait, 1),
+        )
 
 
 def _is_touched(old: manifest.Manifest, conversion: Conversion) -> bool:
@@ -489,7 +501,3 @@ def _is_touched(old: manifest.Manifest, conversion: Conversion) -> bool:
         and (old.source.size, old.source.md5) == (conversion.size, conversion.md5)
         and old.source.companions == conversion.companions
     )
-
-
-def _jitter(most: float) -> float:
-    return random.uniform(0.0, most)  # noqa: S311

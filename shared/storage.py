@@ -16,7 +16,6 @@ from urllib.request import getproxies
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
-    AzureError,
     HttpResponseError,
     IncompleteReadError,
     ResourceExistsError,
@@ -44,7 +43,7 @@ _PIECE = 4 * 1024 * 1024
 # More than a tick has at work at once.
 _CLIENTS_KEPT = 256
 
-_MOST_TRIES = 5
+_MOST_REFUSALS = 5
 _BUSY = [408, 429, 500, 502, 503, 504]
 
 # A reply that is older than this says that our own count of the time is wrong.
@@ -55,17 +54,20 @@ class Conflict(Exception):
     """A conditional write did not find the blob as it had to be (409 or 412, or it is gone)."""
 
 
-def outage(error: AzureError) -> ServiceFault | None:
+def outage(error: BaseException | None) -> ServiceFault | None:
     """The fault behind an error that a later try may not meet; None where that would not help.
 
     The error's own text may hold an address with a SAS, and is not told.
     """
     status = error.status_code if isinstance(error, HttpResponseError) else None
-    is_cut_off = isinstance(error, (ServiceRequestError, ServiceResponseError, IncompleteReadError))
-    if status not in _BUSY and not is_cut_off:
+    if status in _BUSY:
+        message = f"Storage answered {status}."
+    elif isinstance(error, (ServiceRequestError, ServiceResponseError, IncompleteReadError)):
+        message = f"Storage did not answer ({type(error).__name__})."
+    elif isinstance(error, HttpResponseError) and status is None:
+        return outage(error.inner_exception)  # a download that broke off again and again
+    else:
         return None
-    what = f"Storage answered {status}" if status else f"Storage did not answer ({type(error).__name__})"
-    message = f"{what}, {_MOST_TRIES} times."
     return ServiceFault(Code.STORAGE_UNAVAILABLE, message, transient=True)
 
 
@@ -79,7 +81,7 @@ class _Retry(AsyncRetryPolicy[Any, Any]):
         return super().configure_retries(options)
 
     async def send(self, request: Any) -> Any:
-        for left in reversed(range(_MOST_TRIES)):
+        for left in reversed(range(_MOST_REFUSALS)):
             response = await super().send(request)
             try:
                 await _read_refusal(response.http_response)
@@ -95,7 +97,7 @@ class _Retry(AsyncRetryPolicy[Any, Any]):
 async def _read_refusal(response: Any) -> None:
     """Of an answer that is to be streamed nothing has been read when the retries end; one that says why there
     is no stream may break off too."""
-    if response.status_code >= 400:
+    if response.status_code >= 400 and response.status_code not in _BUSY:
         with contextlib.suppress(StreamConsumedError, StreamClosedError):
             await response.read()
 
@@ -190,7 +192,7 @@ class Storage:
 
             # One for each pipeline: a policy knows what comes after it.
             retries = _Retry(
-                retry_total=_MOST_TRIES - 1,
+                retry_total=4,
                 retry_backoff_factor=0.4,
                 retry_backoff_max=10,
                 retry_on_status_codes=_BUSY,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,6 +25,8 @@ from shared.telemetry import event, unexpected
 
 # How long a service is waited for that is told something which it need not hear.
 _SECONDS_TO_TELL = 20.0
+_LEAST_BACK_OFF = 2.0
+_MOST_BACK_OFF = 300.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ class Pace:
         if has_callback and age > self.poll_floor:
             return self.poll_ceiling
         return min(max(age / 10, self.poll_floor), self.poll_ceiling)
+
+    def back_off(self, faults: int) -> float:
+        """Until the next try, after so many faults in a row before this one."""
+        most = min(_LEAST_BACK_OFF * 2.0 ** min(faults, 10), _MOST_BACK_OFF)
+        return most - jitter(most / 2)
+
+
+def jitter(most: float) -> float:
+    """So much later, by lot, that not all come back at once."""
+    return random.uniform(0.0, most)  # noqa: S311
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,16 @@ from azure.core.pipeline.transport import AioHttpTransport
 
 from local.azurite import Azurite
 from shared.settings import read_settings
-from shared.storage import Clock, Conflict, Storage
+from shared.storage import Clock, Conflict, Storage, outage
 from tests.clients.service import Answer, answer, running
 from tests.pipeline import settings_for
 
 HALF_A_REFUSAL = b"HTTP/1.1 404 X\r\nContent-Length: 90\r\n\r\n<Error>"
+
+HALF_A_BLOB = (
+    b'HTTP/1.1 206 X\r\nContent-Length: 90\r\nContent-Range: bytes 0-89/90\r\nETag: "0x1"\r\n'
+    b"Last-Modified: Sat, 28 Nov 2026 12:00:00 GMT\r\nx-ms-blob-type: BlockBlob\r\n\r\nhalf"
+)
 
 PIECE = 4 * 1024 * 1024
 
@@ -83,6 +88,29 @@ async def test_there_is_an_end_to_asking_for_a_refusal() -> None:
     asked, _, error = await against(HALF_A_REFUSAL)
     assert asked == 5
     assert isinstance(error, IncompleteReadError)
+
+
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        (answer(503), "Storage answered 503."),
+        (HALF_A_REFUSAL, "Storage did not answer (IncompleteReadError)."),
+        (HALF_A_BLOB, "Storage did not answer (IncompleteReadError)."),
+        (b"", "Storage did not answer (ServiceRequestError)."),
+    ],
+    ids=["busy", "half a refusal", "half a blob", "nothing"],
+)
+async def test_what_a_later_try_may_not_meet_is_told_apart(says: Answer, message: str) -> None:
+    _, _, error = await against(says)
+    fault = outage(error)
+    assert fault
+    assert (fault.code, fault.message, fault.transient) == ("storage-unavailable", message, True)
+
+
+async def test_what_every_later_try_would_meet_is_no_outage() -> None:
+    _, _, error = await against(answer(400))
+    assert isinstance(error, HttpResponseError)
+    assert outage(error) is None
 
 
 async def test_there_is_an_end_to_trying_again() -> None:

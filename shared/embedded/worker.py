@@ -134,7 +134,7 @@ class Worker:
             return
         except (AzureError, Conflict) as fault:
             reason = f"the bundle's own storage failed: {type(fault).__name__}"
-            if held is not None:
+            if held is not None and held.record.tries <= _MOST_TRIES:
                 # Where even that fails, the run has died as far as the next one can tell.
                 with suppress(Lost, AzureError, Conflict):
                     await self._release(held, f"The conversion broke off: {reason}.")

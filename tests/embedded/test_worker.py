@@ -234,6 +234,26 @@ async def test_a_conversion_that_killed_its_worker_twice_is_not_tried_again(bund
     assert (await report(bundle))[-1] == {"result": "failed"}
 
 
+async def test_storage_that_fails_as_it_gives_up_changes_no_reason(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bundle.upload("box.obj", obj())
+    key = await accept(bundle, "box.obj")
+    worker = bundle.worker(NeverCalled())
+    for _ in range(2):
+        assert await bundle.requests.claim(key, "message") is not None
+
+    async def away(*_: object, **__: object) -> None:
+        raise ServiceRequestError("https://account/?sig=secret")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("shared.embedded.requests.Requests.finish", away)
+        with pytest.raises(Retry):
+            await worker.run(key, "message")
+    await worker.run(key, "message")
+    assert code(await bundle.record(key)) == "gave-up"
+
+
 async def test_duplicate_messages_convert_once(bundle: Bundle, converter: Converter) -> None:
     jobs: list[Job] = []
 

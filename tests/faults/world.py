@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from azure.core.exceptions import ResourceNotFoundError, ServiceResponseError
+from azure.core.exceptions import ResourceNotFoundError, ServiceRequestError, ServiceResponseError
 
 from local.azurite import Azurite
 from shared import paths
@@ -34,6 +34,7 @@ from tests.faults.fates import FATE, Fate, FatefulStorage, FatefulWire
 from tests.pipeline import Loop, Pipeline, ShiftedClock, settings_for
 
 DEADLINE = 6 * 3600
+_CUT_OFF = (ServiceRequestError, ServiceResponseError)
 _SHIM = Path(__file__).with_name("azurite_clock.cjs")
 # Long enough for claims, back-offs and repeats to run out, and together much shorter than a deadline.
 _SETTLING = (6, 10, 31, 125, 310, 620, 620, 1250, 1250, 1250, 2500)
@@ -79,7 +80,8 @@ def start_azurite(file: Path) -> Azurite:
 class _Bugs(logging.Handler):
     """Collects the events that tell of bugs.
 
-    A queue message whose reply was lost is none: nobody may send it twice, so that call fails.
+    Storage that cannot be reached is none, and neither is a queue message whose reply was lost: nobody may
+    send it twice, so that call fails.
     """
 
     def __init__(self) -> None:
@@ -87,7 +89,7 @@ class _Bugs(logging.Handler):
         self.found: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "bug", ServiceResponseError.__name__) != ServiceResponseError.__name__:
+        if getattr(record, "bug", _CUT_OFF[0].__name__) not in [each.__name__ for each in _CUT_OFF]:
             self.found.append(record.getMessage())
 
 
@@ -236,7 +238,7 @@ class World:
         FATE.set(fate)
         try:
             await work(self._process())
-        except (Retry, ServiceResponseError):
+        except (Retry, *_CUT_OFF):
             return  # the platform brings the event or the message again, or loses it
         except BaseException:
             if fate is None or not fate.is_dead:
@@ -356,9 +358,12 @@ class World:
             code = manifest.errors[0].code
             if "formatz" in content and code == "invalid-settings":
                 return
-            # Two deaths end a request of the service, three a step; and the clock may have gone on by days.
+            # Two deaths, or outages, end a request of the service, three deaths a step; and the clock may
+            # have gone on by days.
             assert self.history.struck >= 2 or self.history.passed >= DEADLINE, f"{path}: {manifest.errors}"
-            assert code in (Code.GAVE_UP, Code.TIMEOUT), f"{path}: {manifest.errors}"
+            assert code in (Code.GAVE_UP, Code.SERVICE_UNAVAILABLE, Code.TIMEOUT), (
+                f"{path}: {manifest.errors}"
+            )
             return
         assert manifest.settings is not None
         assert manifest.settings.root_filename == content.get("rootFilename"), f"{path}: with older settings"

@@ -51,13 +51,21 @@ class Closing:
         elif head.etag != conversion.etag:
             if not conversion.is_same_content(head.size, head.md5):
                 raise Changed
-            if conversion.was_read(outcome) is False:
-                raise Changed(misread=True)  # the same bytes before and after, and others in between
+            if self._is_of_others(outcome):
+                raise Changed(misread=True)
             self._hold.note(etag=head.etag)
         if conversion.companions and conversion.ordered:
             await self._compare_companions()
         self._is_fenced = True
         return await self._hold.enter(Step.FINISH, outcome=outcome, status=outcome.status)
+
+    def _is_of_others(self, outcome: Outcome) -> bool:
+        """Whether the same bytes are there as before, and the service met others in between, or none: a
+        success says what it read, and a failure that does not say may be theirs."""
+        conversion = self._hold.conversion
+        was_read = conversion.was_read(outcome)
+        may_be = outcome.status is Status.FAILED and conversion.ordered and not conversion.sent
+        return was_read is False or (was_read is None and may_be)
 
     async def finish(self) -> bool:
         """R6 and R7: the manifest, once; then what nothing refers to any more; then the record."""

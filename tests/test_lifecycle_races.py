@@ -5,6 +5,7 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+import pytest
 from azure.core.exceptions import ServiceResponseError
 from azure.core.pipeline.transport import AioHttpTransport
 
@@ -100,6 +101,37 @@ async def test_a_new_version_whose_event_is_late_is_seen_at_the_end(pipeline: Pi
     head = await pipeline.app.tools.head("block.stl")
     assert head and manifest.source.etag == head.etag
     assert list(await pipeline.outputs("block.stl")) == [manifest.id]
+
+
+@pytest.mark.parametrize("other", [b"no model at all", None], ids=["corrupt", "deleted"])
+async def test_a_failure_of_what_was_there_in_between_is_not_the_models(
+    pipeline: Pipeline, other: bytes | None
+) -> None:
+    await pipeline.drop("block.stl", block(2))
+    [request] = await pipeline.requests()
+    await (pipeline.upload("block.stl", other) if other else pipeline.delete("block.stl"))
+    await pipeline.run(request)
+    await pipeline.drop("block.stl", block(2))  # the same bytes as before
+    await pipeline.settle()
+    manifest = await pipeline.manifest("block.stl")
+    assert (manifest.status, manifest.messages) == (Status.SUCCESS, ())
+    head = await pipeline.app.tools.head("block.stl")
+    assert head and manifest.source.etag == head.etag
+    assert list(await pipeline.outputs("block.stl")) == [manifest.id]
+    assert len(await pipeline.jobs()) == 2
+
+
+async def test_a_failure_of_the_bytes_themselves_is_told_once(pipeline: Pipeline) -> None:
+    await pipeline.drop("block.stl", b"no model at all")
+    [request] = await pipeline.requests()
+    await pipeline.run(request)
+    await pipeline.upload("block.stl", b"no model at all", colour="red")
+    await pipeline.settle()
+    manifest = await pipeline.manifest("block.stl")
+    assert [error.code for error in manifest.errors] == ["corrupt-model"]
+    head = await pipeline.app.tools.head("block.stl")
+    assert head and manifest.source.etag == head.etag
+    assert len(await pipeline.jobs()) == 2  # nobody knows which of the two the first one read
 
 
 async def test_a_new_version_before_the_start_is_the_only_one_converted(azurite: Azurite) -> None:

@@ -245,14 +245,15 @@ OF_RECORDS = (
         "finish-misread",
         "R6",
         "The same bytes before and after are not taken for what the service read in between.",
-        (
-            Edit(
-                _CLOSING,
-                "if conversion.was_read(outcome) is False:",
-                "if False:",
-            ),
-        ),
+        (Edit(_CLOSING, "was_read is False or (", "("),),
         (f"{_OVERTAKEN}::test_a_version_that_was_there_only_while_the_service_read_is_not_mixed_in",),
+    ),
+    Guard(
+        "failure-misread",
+        "R6",
+        "The same bytes before and after are not blamed for what the service met in between.",
+        (Edit(_CLOSING, "was_read is None and may_be", "False"),),
+        (f"{_RACES}::test_a_failure_of_what_was_there_in_between_is_not_the_models",),
     ),
     Guard(
         "finish-taken-over",

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -285,6 +286,25 @@ async def test_the_instances_own_clock_decides_nothing(azurite: Azurite) -> None
         manifest = await pipeline.manifest("cube.stl")
         assert manifest.status is Status.SUCCESS
         assert (manifest.timings.ended - manifest.timings.accepted).total_seconds() < 600
+
+
+async def test_a_start_that_died_is_repeated_also_after_the_service_asked_for_quiet(azurite: Azurite) -> None:
+    async with with_service(azurite) as (pipeline, _):
+        await pipeline.drop("cube.stl", CUBE)
+        held = await pipeline.app.tools.in_flight.of("cube.stl")
+        assert held
+        now = pipeline.app.tools.now()
+        # Whoever had ordered it died before the record said so.
+        await pipeline.app.tools.in_flight.save(held, step=Step.START, tries=1, due_at=now, service_id=None)
+        pipeline.app.tools.hold_back("remote-rendering", now + timedelta(seconds=5))
+        await pipeline.app.tick.run()
+        conversion = await record(pipeline)
+        assert (conversion.step, conversion.tries) == (Step.START, 1)
+        pipeline.later(30)
+        await pipeline.app.tick.run()
+        conversion = await record(pipeline)
+        assert conversion.step is Step.POLL
+        assert [message.code for message in conversion.messages] == ["started-again"]
 
 
 async def test_three_deaths_of_a_step_are_the_end(azurite: Azurite) -> None:

@@ -52,7 +52,8 @@ async def test_one_filter_on_the_conversions_id_tells_its_story_in_order(
 
     story = ask(QUERY, manifest["id"], log)
     events = [row["event"] for row in story]
-    pipeline = [event for event in events if event.startswith("conversion.")]
+    # The callback and a tick may both find the end, and one of them then carries on alone.
+    pipeline = [event for event in events if event.startswith("conversion.") and event != "conversion.lost"]
     service = [event for event in events if event.startswith("request.")]
     assert pipeline == [
         "conversion.accepted",

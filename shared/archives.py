@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from posixpath import basename
 
 from shared.formats import extension
-from shared.problems import Code, Problem
+from shared.problems import Code, Problem, listed
 
 # How many bytes from the end always hold the record that leads to the directory: it is followed
 # by a comment of at most 64 KiB, and preceded by the locator of zip64.
@@ -137,9 +137,7 @@ def _models(entries: Sequence[ZipEntry], reads: Collection[str]) -> list[ZipEntr
 
 
 def _listed(entries: Sequence[ZipEntry]) -> str:
-    names = ", ".join(repr(entry.name) for entry in entries[:_MOST_LISTED])
-    more = len(entries) - _MOST_LISTED
-    return (names or "nothing") + (f" and {more:,} more" if more > 0 else "")
+    return listed([entry.name for entry in entries], _MOST_LISTED)
 
 
 class _NotRead(Exception):

@@ -4,7 +4,6 @@ Body and metadata always go in one write. Metadata repeat what a tick needs, so 
 listing (5,000 records) tells what is due.
 """
 
-import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -154,18 +153,18 @@ class InFlight:
 
     async def _replace(self, etag: str, conversion: Conversion) -> Held:
         name = paths.record(conversion.path)
-        for left in itertools.count(_MOST_TRIES - 1, -1):
+        for _ in range(_MOST_TRIES):
             try:
                 new = await self._storage.replace(
                     self._container, name, body(conversion), etag, metadata=metadata(conversion)
                 )
-                break
+                return Held(conversion, new)
             except Conflict:
                 current = await self.of(conversion.path)
-                if current is None or current.etag != etag or not left:
-                    return _if_ours(current, conversion)
+                if current is None or current.etag != etag:
+                    break
                 # Nobody has written it: storage refused without a reason.
-        return Held(conversion, new)
+        return _if_ours(current, conversion)
 
 
 def _if_ours(current: Held | None, conversion: Conversion) -> Held:

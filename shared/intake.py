@@ -8,7 +8,7 @@ from typing import Any
 from shared import archives, formats, paths
 from shared.clients import ConversionService
 from shared.conversion import Companion, ConversionSettings, ServiceName, Sidecar, whole_settings
-from shared.problems import Code, Problem
+from shared.problems import Code, Problem, listed
 from shared.references import REFERRING, Folder, Reference, references
 from shared.storage import BlobHead, Storage
 
@@ -38,13 +38,10 @@ class Companions:
             Problem: ``missing-companion``, naming what has not.
         """
         if self.required:
-            shown = ", ".join(repr(name) for name in self.required[:_MOST_LISTED])
-            if (more := len(self.required) - _MOST_LISTED) > 0:
-                shown += f" and {more} more"
             raise Problem(
                 Code.MISSING_COMPANION,
-                f"The model needs {shown}, which did not land in its folder within {grace:g} s. "
-                "Upload what is missing, then the model again.",
+                f"The model needs {listed(self.required, _MOST_LISTED)}, which did not land in its folder "
+                f"within {grace:g} s. Upload what is missing, then the model again.",
             )
 
 

@@ -4,6 +4,7 @@ A code is part of the product: it stands in manifests, logs and saved queries, s
 added but never renamed. The message beside it says what failed, why, and what to do.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -82,3 +83,10 @@ class ServiceFault(Exception):
         self.transient = transient
         self.retry_after = retry_after
         self.trace_id = trace_id
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Names as a message shows them: ``most`` of them, and how many more there are."""
+    shown = ", ".join(repr(name) for name in names[:most])
+    more = len(names) - most
+    return (shown or "nothing") + (f" and {more:,} more" if more > 0 else "")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.pipeline.transport import AsyncHttpTransport
 
 from local.azurite import Azurite
 from shared.embedded.converter import Converter
@@ -53,6 +54,16 @@ def _young() -> Iterator[_Young]:
 def azurite(_young: _Young) -> Azurite:
     """One Azurite for many tests: each uses containers and queues of its own."""
     return _young.get()
+
+
+@pytest.fixture
+def no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storage clients try again at once."""
+
+    async def at_once(transport: object, seconds: float) -> None:
+        """Nobody waits."""
+
+    monkeypatch.setattr(AsyncHttpTransport, "sleep", at_once)
 
 
 _VALIDATE = """

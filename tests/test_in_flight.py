@@ -10,7 +10,7 @@ import pytest
 from local.azurite import Azurite
 from shared import paths
 from shared.conversion import Status
-from shared.in_flight import NotOurs
+from shared.in_flight import Held, NotOurs
 from shared.storage import Conflict
 from tests.copier import Copier
 from tests.pipeline import Pipeline, start
@@ -21,6 +21,14 @@ from tests.shapes import block
 async def pipeline(azurite: Azurite) -> AsyncIterator[Pipeline]:
     async with start(azurite, converter=Copier()) as running:
         yield running
+
+
+async def begun(pipeline: Pipeline) -> Held:
+    """A model has landed; the record of its conversion."""
+    await pipeline.drop("block.stl", block(1))
+    held = await pipeline.app.tools.in_flight.of("block.stl")
+    assert held is not None
+    return held
 
 
 async def damage(pipeline: Pipeline, *, keeps_metadata: bool) -> None:
@@ -37,10 +45,8 @@ async def damage(pipeline: Pipeline, *, keeps_metadata: bool) -> None:
 async def test_a_record_that_took_the_place_of_another_is_read_as_it_was_written(
     pipeline: Pipeline, service_id: str | None
 ) -> None:
-    await pipeline.drop("block.stl", block(1))
     in_flight = pipeline.app.tools.in_flight
-    held = await in_flight.of("block.stl")
-    assert held is not None
+    held = await begun(pipeline)
     replaced = held.conversion.changed(service_id=service_id)
     written = await in_flight.save(held, **replaced.left_behind)
     assert [left.service_id for left in written.conversion.abandoned] == [service_id]
@@ -51,10 +57,8 @@ async def test_a_record_that_took_the_place_of_another_is_read_as_it_was_written
 async def test_a_write_that_is_refused_although_nobody_has_written_is_made_again(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    await pipeline.drop("block.stl", block(1))
     in_flight = pipeline.app.tools.in_flight
-    held = await in_flight.of("block.stl")
-    assert held is not None
+    held = await begun(pipeline)
     replace, left = pipeline.app.storage.replace, iter(range(times))
 
     async def refuses(*args: Any, **options: Any) -> str:
@@ -71,10 +75,8 @@ async def test_a_write_that_is_refused_although_nobody_has_written_is_made_again
 async def test_a_record_whose_deletion_is_refused_without_a_reason_goes(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await pipeline.drop("block.stl", block(1))
     in_flight = pipeline.app.tools.in_flight
-    older = await in_flight.of("block.stl")
-    assert older is not None
+    older = await begun(pipeline)
     newer = await in_flight.save(older, percent=17)
     delete, asked = pipeline.app.storage.delete, []
 
@@ -96,10 +98,8 @@ async def test_a_record_whose_deletion_is_refused_without_a_reason_goes(
 async def test_a_write_that_is_refused_for_ever_is_given_up(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await pipeline.drop("block.stl", block(1))
     in_flight = pipeline.app.tools.in_flight
-    held = await in_flight.of("block.stl")
-    assert held is not None
+    held = await begun(pipeline)
 
     async def refuses(*_: Any, **__: Any) -> str:
         raise Conflict

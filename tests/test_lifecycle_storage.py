@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
-from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
+from azure.core.pipeline.transport import AioHttpTransport
 
 from local.azurite import Azurite
 from shared.conversion import Conversion, Status, Step
@@ -40,11 +40,7 @@ class Breaks(AioHttpTransport):  # type: ignore[misc]
 
 
 @pytest.fixture
-def breaks(monkeypatch: pytest.MonkeyPatch) -> Breaks:
-    async def at_once(transport: object, seconds: float) -> None:
-        """No back-off between the storage client's tries."""
-
-    monkeypatch.setattr(AsyncHttpTransport, "sleep", at_once)
+def breaks(no_back_off: None) -> Breaks:
     return Breaks()
 
 

@@ -177,6 +177,10 @@ async def test_a_bug_ends_the_conversion_and_tells_nothing_secret(
 # --- Deliveries and deaths ---------------------------------------------------------------------
 
 
+async def away(*_: object, **__: object) -> None:
+    raise ServiceRequestError("https://account/?sig=secret")
+
+
 async def test_storage_that_is_away_is_tried_again_and_then_told(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,9 +209,6 @@ async def test_storage_that_fails_at_the_end_is_not_taken_for_a_death(
     await bundle.upload("box.obj", obj())
     key = await accept(bundle, "box.obj")
     worker = bundle.worker(converter)
-
-    async def away(*_: object, **__: object) -> None:
-        raise ServiceRequestError("https://account/?sig=secret")
 
     with monkeypatch.context() as broken:
         broken.setattr("shared.embedded.requests.Requests.finish", away)
@@ -242,9 +243,6 @@ async def test_storage_that_fails_as_it_gives_up_changes_no_reason(
     worker = bundle.worker(NeverCalled())
     for _ in range(2):
         assert await bundle.requests.claim(key, "message") is not None
-
-    async def away(*_: object, **__: object) -> None:
-        raise ServiceRequestError("https://account/?sig=secret")
 
     with monkeypatch.context() as broken:
         broken.setattr("shared.embedded.requests.Requests.finish", away)

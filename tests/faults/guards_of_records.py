@@ -197,7 +197,7 @@ OF_RECORDS = (
         "refused-without-a-reason",
         "R4",
         "A refused write of a record that nobody has written is made again.",
-        (Edit(_RECORDS, "current.etag != etag or not left", "True"),),
+        (Edit(_RECORDS, "current is None or current.etag != etag:", "True:"),),
         (f"{_RECORDED}::test_a_write_that_is_refused_although_nobody_has_written_is_made_again",),
     ),
     Guard(

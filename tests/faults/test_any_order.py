@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from azure.core.pipeline.transport import AsyncHttpTransport
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -228,17 +227,14 @@ class AnyOrder(RuleBasedStateMachine):
         await self.world.check()
 
 
-async def at_once(transport: object, seconds: float) -> None:
-    """Between a storage client's tries."""
-
-
 @pytest.mark.timeout(1200 + 20 * SEQUENCES)
-def test_whatever_happens_the_promises_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_happens_the_promises_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_back_off: None
+) -> None:
     # One thing after the other, so that a sequence runs the same way every time; and nobody waits.
     monkeypatch.setattr(tick, "AT_ONCE", 1)
     monkeypatch.setattr(sweep, "_AT_ONCE", 1)
     monkeypatch.setattr(worker, "_CALLBACK_WAITS", (0.0, 0.0))
-    monkeypatch.setattr(AsyncHttpTransport, "sleep", at_once)
     AnyOrder.worlds = worlds = Worlds(tmp_path)
     try:
         run_state_machine_as_test(

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from azure.core.exceptions import HttpResponseError
-from azure.core.pipeline.transport import AsyncHttpTransport
 
 from local.azurite import Azurite
 from shared.app import App
@@ -51,12 +50,8 @@ async def test_storage_that_is_down_for_half_a_minute_loses_nothing(azurite: Azu
 
 
 async def test_an_app_that_starts_while_storage_is_down_is_ready_when_it_is_back(
-    azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+    azurite: Azurite, no_back_off: None
 ) -> None:
-    async def at_once(transport: object, seconds: float) -> None:
-        """No back-off between the storage client's tries."""
-
-    monkeypatch.setattr(AsyncHttpTransport, "sleep", at_once)
     async with before(azurite) as storage:
         app = App(read_settings(**settings_for(storage.azurite)))
         storage.follow(lambda call: Fault(status=503))
